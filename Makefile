@@ -1,0 +1,56 @@
+# Two commands do everything on a bare machine with Python 3.11: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+export OMP_WAIT_POLICY = passive
+
+.PHONY: setup demo test check format lock slim clean
+
+setup: $(VENV)/ready
+
+# Rebuilt only when the pins or the package's own metadata change.
+$(VENV)/ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "missrate needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	touch $@
+
+demo: setup
+	$(BIN)/missrate demo --out demo
+
+test: setup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The core alone, without torch, in an environment of its own; `make slim` evaluates a folder there.
+.venv-slim/ready: requirements-slim.lock pyproject.toml
+	test -x .venv-slim/bin/python || $(PYTHON) -m venv .venv-slim
+	.venv-slim/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-slim/bin/uv pip install --quiet --python .venv-slim/bin/python --require-hashes -r requirements-slim.lock
+	.venv-slim/bin/uv pip install --quiet --python .venv-slim/bin/python --no-deps -e .
+	touch $@
+
+slim: .venv-slim/ready
+	.venv-slim/bin/python tests/slim.py
+
+# Writes the pins anew: hashes, no addresses.
+lock: setup
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 \
+		--extra train --extra dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 \
+		-c requirements.lock pyproject.toml -o requirements-slim.lock
+
+clean:
+	rm -rf $(VENV) .venv-slim demo build src/*.egg-info

@@ -1,0 +1,1 @@
+"""Tells which tumours a segmentation model misses."""

@@ -1,0 +1,102 @@
+"""TOML to frozen typed values; an unknown key is an error that names the near one."""
+
+import difflib
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from missrate.core.errors import ConfigError
+
+
+class Frozen(BaseModel):
+    """The base of every configuration: frozen, and a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The parsed file. Raises ConfigError when it is absent or not TOML."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"A study must be a readable file. Got {path}: {error.strerror or error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} must be TOML. Got: {error}.") from error
+
+
+def parse(kind: type[Config], values: dict[str, Any], *, where: str) -> Config:
+    """``values`` as ``kind``; ``where`` names the place in the user's words, such as "[split] of sts.toml".
+
+    Raises ConfigError with every fault, each as what it must be, what it was, and perhaps the near name.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentence(kind, fault, where) for fault in error.errors())) from error
+
+
+def override(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+    """A copy of ``values`` with ``a.b=3`` applied; the right side is TOML, or else a plain string."""
+    result: dict[str, Any] = json.loads(json.dumps(values))
+    for assignment in assignments:
+        key, found, text = assignment.partition("=")
+        if not found:
+            raise ConfigError(f"--set must look like budget.steps=500. Got {assignment!r}.")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        *parents, last = key.strip().split(".")
+        place = result
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"--set {key}: {parent!r} is not a table.")
+        place[last] = value
+    return result
+
+
+def fingerprint(value: object) -> str:
+    """SHA-256 of a value's canonical JSON: equal values give equal hashes, whatever the order of their keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sentence(kind: type[BaseModel], fault: Any, where: str) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(kind, fault["loc"][:-1])
+        near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+        perhaps = f" Perhaps {near[0]!r}." if near else ""
+        return f"{where}: unknown key {place!r}; it must be one of {', '.join(known)}.{perhaps}"
+    if fault["type"] == "missing":
+        return f"{where}: {place!r} must be given"
+    got = "" if isinstance(fault["input"], dict) else f" Got {fault['input']!r}."
+    return f"{where}: {place or 'it'}: {fault['msg'].removeprefix('Value error, ')}.{got}".replace("..", ".")
+
+
+def _known_keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    for part in path:
+        if isinstance(part, str) and part in kind.model_fields:
+            nested = _model_inside(kind.model_fields[part].annotation)
+            if nested is not None:
+                kind = nested
+    return sorted(kind.model_fields)
+
+
+def _model_inside(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_inside(inner)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,128 @@
+"""The only file that knows what an axis means: RAS+ arrays XYZ, their affine, spacing, and resampling with its inverse."""
+
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
+from numpy.typing import NDArray
+
+from missrate.core.errors import GridError
+
+Affine = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where the voxels of an XYZ array lie. ``affine`` maps voxel indices to RAS+ millimetres; None means pixels only."""
+
+    shape: tuple[int, int, int]
+    affine: Affine | None
+
+    @staticmethod
+    def of(shape: tuple[int, ...], affine: NDArray[np.floating] | None) -> "Grid":
+        """A grid from an array's shape and a 4 x 4 affine. Raises GridError when it is not 3D or not invertible."""
+        if len(shape) != 3 or min(shape) < 1:
+            raise GridError(f"A scan must have three axes of at least one voxel. Got shape {tuple(shape)}.")
+        size_x, size_y, size_z = (int(n) for n in shape)
+        if affine is None:
+            return Grid((size_x, size_y, size_z), None)
+        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+            raise GridError(f"An affine must be finite and invertible. Got {np.asarray(affine).round(4).tolist()}.")
+        rows = tuple(tuple(float(v) for v in row) for row in np.asarray(affine, np.float64))
+        return Grid((size_x, size_y, size_z), rows)
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The 4 x 4 affine; the identity (1 "pixel" a step) where there are no millimetres."""
+        return np.eye(4) if self.affine is None else np.array(self.affine)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float] | None:
+        """The voxel size in the order of the array's axes; None means pixels only."""
+        if self.affine is None:
+            return None
+        x, y, z = np.linalg.norm(self.matrix[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    @property
+    def voxel_ml(self) -> float | None:
+        """The volume of one voxel in millilitres; None means pixels only."""
+        return None if self.affine is None else float(abs(np.linalg.det(self.matrix[:3, :3])) / 1000.0)
+
+
+def to_ras(values_XYZ: NDArray[np.generic], affine: NDArray[np.floating]) -> tuple[NDArray[np.generic], Grid]:
+    """The array with its axes turned and flipped, never resampled, so that they run right, anterior, superior.
+
+    Raises GridError for a direction that is not orthogonal (a sheared or tilted scan), beyond 1e-3.
+    """
+    grid = Grid.of(values_XYZ.shape, affine)
+    directions = grid.matrix[:3, :3] / np.linalg.norm(grid.matrix[:3, :3], axis=0)
+    if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-3:
+        raise GridError(
+            f"A scan's axes must be orthogonal. Got directions {directions.round(4).tolist()}; "
+            "perhaps the gantry was tilted: resample the scan to an upright grid first."
+        )
+    turn = ornt_transform(io_orientation(affine), axcodes2ornt("RAS"))
+    turned = apply_orientation(values_XYZ, turn)
+    return turned, Grid.of(turned.shape, affine @ inv_ornt_aff(turn, values_XYZ.shape))
+
+
+def from_ras(values_XYZ: NDArray[np.generic], grid: Grid, axcodes: str) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+    """The inverse of ``to_ras``: array and affine with the axis codes (such as "LPS") of the file it came from."""
+    turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axcodes))
+    turned = apply_orientation(values_XYZ, turn)
+    return turned, grid.matrix @ inv_ornt_aff(turn, values_XYZ.shape)
+
+
+def axcodes(affine: NDArray[np.floating]) -> str:
+    """The direction of each axis as letters, such as "LPS"."""
+    return "".join(nib.aff2axcodes(affine))
+
+
+def require_same(a: Grid, b: Grid, *, names: tuple[str, str]) -> None:
+    """Raises GridError unless shapes agree and corner voxels lie within .1 of the smallest spacing of one another."""
+    if a.shape != b.shape:
+        raise GridError(f"{names[0]} and {names[1]} must have the same shape. Got {a.shape} and {b.shape}.")
+    if a.affine is None or b.affine is None:
+        return
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in a.shape], indexing="ij")).reshape(3, -1)
+    homogeneous = np.vstack([corners, np.ones(8)])
+    apart_mm = float(np.linalg.norm(((a.matrix - b.matrix) @ homogeneous)[:3], axis=0).max())
+    assert a.spacing_mm is not None
+    if apart_mm > 0.1 * min(a.spacing_mm):
+        raise GridError(
+            f"{names[0]} and {names[1]} must lie on the same grid. Got corners {apart_mm:.3g} mm apart: "
+            f"affines {a.matrix.round(4).tolist()} and {b.matrix.round(4).tolist()}."
+        )
+
+
+def resampling_matrix(size_in: int, size_out: int) -> NDArray[np.float32]:
+    """Weights (size_out, size_in) that resample one axis, both sizes spanning the same extent.
+
+    Linear interpolation between voxel centres; when the axis shrinks, the triangle widens to the new voxel, so that
+    every old voxel counts (no aliasing, no small lesion that falls between two samples). Rows sum to 1.
+    """
+    if size_in == size_out:
+        return np.eye(size_in, dtype=np.float32)
+    step = size_in / size_out
+    centres = (np.arange(size_out) + 0.5) * step - 0.5
+    reach = max(step, 1.0)
+    weights = np.maximum(0.0, 1.0 - np.abs(np.arange(size_in)[None, :] - centres[:, None]) / reach)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def resample(values_XYZ: NDArray[np.floating], shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """The same extent on another number of voxels, axis by axis. Labels go through it as masks in float."""
+    result = values_XYZ.astype(np.float32, copy=False)
+    for axis, size_out in enumerate(shape):
+        if result.shape[axis] != size_out:
+            weights = resampling_matrix(result.shape[axis], size_out)
+            result = np.moveaxis(np.tensordot(weights, result, axes=(1, axis)), 0, axis)
+    return np.ascontiguousarray(result)

@@ -1,0 +1,157 @@
+"""The frozen values that pass between rooms. A stage's type is its progress: what a later room needs is a new type."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from missrate.core.errors import DataError
+from missrate.core.grid import Grid
+
+SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+BACKGROUND, LESION, ORGAN, IGNORED = 0, 1, 2, 255
+"""What a model sees, whatever the numbers in the source's map were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One case as a reader found it, before any voxel was touched.
+
+    ``image`` and ``label`` are locations that only the reader understands (usually paths); None where there is none.
+    Raises DataError for an id that could not be a file name.
+    """
+
+    case_id: str
+    patient_id: str
+    image: str | None
+    label: str | None
+
+    def __post_init__(self) -> None:
+        for name in (self.case_id, self.patient_id):
+            if not SAFE_ID.fullmatch(name):
+                raise DataError(f"An id must be letters, digits, '.', '_' or '-'. Got {name!r}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """An image in RAS+: XYZ, int16 or float32; ``hu`` is calibrated CT, ``grey`` an exported picture."""
+
+    values_XYZ: NDArray[np.generic]
+    grid: Grid
+    intensity: Literal["hu", "grey"] = "hu"
+    source_axcodes: str = "RAS"
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """An integer map in RAS+: XYZ, any integer type, the source's own values."""
+
+    labels_XYZ: NDArray[np.generic]
+    grid: Grid
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledScan:
+    """A checked pair: the image in int16 and the map on one grid."""
+
+    case_id: str
+    patient_id: str
+    image_XYZ: NDArray[np.int16]
+    label_XYZ: NDArray[np.uint8]
+    grid: Grid
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Two whole numbers, kept until the last moment. 0/0 is undefined: its value is None, never nan, 0 or 1."""
+
+    numerator: int
+    denominator: int
+
+    def __add__(self, other: "Ratio") -> "Ratio":
+        return Ratio(self.numerator + other.numerator, self.denominator + other.denominator)
+
+    @property
+    def value(self) -> float | None:
+        """The quotient, or None when the denominator is 0."""
+        return None if self.denominator == 0 else self.numerator / self.denominator
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """The rule by which a lesion counts as found, printed beside every number.
+
+    ``overlap``: any shared voxel (a candidate may find several lesions; monotone in the threshold).
+    ``iou``: one to one, intersection over union of at least ``minimum``, as many matches as possible, then most overlap;
+    a candidate without a match of its own that overlaps some lesion with at least ``minimum`` is no false positive
+    (the PI-CAI convention) unless ``strict``. Candidates below ``least_volume_ml`` do not exist.
+    """
+
+    rule: Literal["overlap", "iou"] = "overlap"
+    minimum: float | None = None
+    strict: bool = False
+    least_volume_ml: float = 0.0
+    connectivity: Literal[26] = 26
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A threshold and where it was chosen. With folds each fold has its own, chosen on the other folds.
+
+    ``thresholds`` maps the fold (None without folds) to the threshold; None as threshold means that no point was
+    admissible, and then the arm has no result at this point.
+    """
+
+    name: str
+    thresholds: dict[int | None, float | None]
+    chosen_on: Literal["fixed", "calibration", "other folds"]
+    target: str | None = None
+    certified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lesions:
+    """The components of a reference mask; all arrays of length L, ordered by first voxel."""
+
+    voxels: NDArray[np.int64]
+    volume_ml: NDArray[np.float64]  # nan where the grid knows no millimetres
+    diameter_mm: NDArray[np.float64]  # of the sphere of equal volume; nan likewise
+    centre_XYZ: NDArray[np.int32]  # (L, 3): a voxel of the lesion in its largest axial slice
+
+
+@dataclass(frozen=True, slots=True)
+class CaseStatistics:
+    """Everything that one pass over a reference mask and a prediction leaves behind; all metrics come from it.
+
+    Levels are those of ``quantise``. ``inside`` and ``outside`` count the voxels of each level within the reference mask
+    and outside of it, shape (TOP + 1,). Slices are axial, Z of them. Candidates are the components of
+    ``levels >= candidate_levels[k]`` for each k; a row of ``candidate_*`` is one component at one level, and a row of
+    ``overlap_*`` says that candidate row ``overlap_candidate`` shares ``overlap_voxels`` with lesion ``overlap_lesion``.
+    """
+
+    case_id: str
+    patient_id: str
+    fold: int | None
+    voxel_ml: float | None
+    inside: NDArray[np.int64]
+    outside: NDArray[np.int64]
+    slice_voxels: NDArray[np.int64]  # (Z,) reference voxels
+    slice_peak_inside: NDArray[np.uint16]  # (Z,) highest level within the reference
+    slice_peak: NDArray[np.uint16]  # (Z,) highest level anywhere
+    lesions: Lesions
+    lesion_peak: NDArray[np.uint16]  # (L,) highest level within the lesion
+    candidate_levels: NDArray[np.uint16]  # (K,) ascending
+    candidate_level: NDArray[np.int32]  # (M,) index into candidate_levels
+    candidate_voxels: NDArray[np.int64]  # (M,)
+    candidate_peak: NDArray[np.uint16]  # (M,)
+    overlap_candidate: NDArray[np.int32]  # (Q,) row of candidate_*
+    overlap_lesion: NDArray[np.int32]  # (Q,)
+    overlap_voxels: NDArray[np.int64]  # (Q,)
+    binary: bool = False  # True: the prediction was a mask, so AUROC, AP and FROC are undefined
+
+    @property
+    def healthy(self) -> bool:
+        """No lesion in the reference: sensitivity undefined, false positives count."""
+        return self.lesion_peak.size == 0
