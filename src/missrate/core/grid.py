@@ -74,7 +74,9 @@ def to_ras(values_XYZ: NDArray[np.generic], affine: NDArray[np.floating]) -> tup
     return turned, Grid.of(turned.shape, affine @ inv_ornt_aff(turn, values_XYZ.shape))
 
 
-def from_ras(values_XYZ: NDArray[np.generic], grid: Grid, axcodes: str) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+def from_ras(
+    values_XYZ: NDArray[np.generic], grid: Grid, axcodes: str
+) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
     """The inverse of ``to_ras``: array and affine with the axis codes (such as "LPS") of the file it came from."""
     turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axcodes))
     turned = apply_orientation(values_XYZ, turn)

@@ -1,0 +1,72 @@
+"""A recipe: all that is needed to train one model, and, beside its weights, to rebuild it."""
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import Field, field_validator
+
+from missrate.core.config import Frozen, parse, read_toml
+from missrate.core.view import View
+
+INIT = re.compile(r"random|(backbone|full|arm):\S+")
+
+
+class TrainConfig(Frozen):
+    """The budget and the optimiser. Lengths are optimiser steps; ``patch_px`` is (X, Y) in the view's pixels."""
+
+    steps: int = Field(default=200, ge=1)
+    batch: int = Field(default=8, ge=1)
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: int = Field(default=15, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip: float = Field(default=5.0, gt=0)
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    lesion_share: float = Field(default=0.5, ge=0, le=1)
+    patch_px: tuple[int, int] | None = None
+    flip_x: bool = False
+    shift_hu: float = Field(default=20.0, ge=0)
+    scale: float = Field(default=0.1, ge=0, lt=1)
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    validate_every: int = Field(default=50, ge=1)
+    snapshot_every: int = Field(default=50, ge=1)
+
+
+class PredictConfig(Frozen):
+    """How a trained model is applied; another arm may reuse a run with other values."""
+
+    batch: int = Field(default=8, ge=1)
+    flip_x: bool = False
+
+
+class Recipe(Frozen):
+    """``config`` belongs to the model and ``loss`` to the loss; each is checked by the Config of its own file."""
+
+    arm: str
+    model: str
+    config: dict[str, Any] = {}
+    loss: dict[str, Any] | None = None
+    init: str = "random"
+    view: View = View()
+    train: TrainConfig = TrainConfig()
+    predict: PredictConfig = PredictConfig()
+    seed: int = 0
+
+    @field_validator("init")
+    @classmethod
+    def _known_init(cls, init: str) -> str:
+        if not INIT.fullmatch(init):
+            raise ValueError("must be random, backbone:<weights>, full:<weights> or arm:<name>")
+        return init
+
+    def to_toml(self) -> str:
+        """The resolved recipe as text; values that are None are left out, as TOML has no word for them."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe beside a run's weights. Raises ConfigError."""
+    return parse(Recipe, read_toml(path), where=str(path))

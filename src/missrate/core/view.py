@@ -1,0 +1,101 @@
+"""How a model sees a scan: crop, resample, window. One type for training and prediction, part of the recipe, invertible."""
+
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+
+from missrate.core.config import Frozen, fingerprint
+from missrate.core.grid import Grid, resample
+from missrate.core.lesions import components
+from missrate.core.types import BACKGROUND, IGNORED, LESION, ORGAN
+
+Box = tuple[slice, slice, slice]
+BODY_HU = -300.0
+"""Between fat (-100) and air (-1000): above it lies the patient (or the table, a smaller component)."""
+
+
+class View(Frozen):
+    """``spacing_mm`` is the pixel in an axial plane and ``slice_mm`` the distance of slices; None keeps the scan's own."""
+
+    window_hu: tuple[float, float] = (-100.0, 200.0)
+    spacing_mm: float | None = Field(default=None, gt=0)
+    slice_mm: float | None = Field(default=None, gt=0)
+    context_slices: int = Field(default=1, ge=1)
+    crop: Literal["none", "body"] = "none"
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if self.window_hu[0] >= self.window_hu[1]:
+            raise ValueError("window_hu must be (low, high) with low < high")
+        if self.context_slices % 2 == 0:
+            raise ValueError("context_slices must be odd: as many neighbours above as below")
+        return self
+
+    def key(self) -> str:
+        """Names the materialised form on disk; window and context are applied later and do not count."""
+        return fingerprint(self.model_dump(mode="json", include={"spacing_mm", "slice_mm", "crop"}))[:12]
+
+    def box(self, image_XYZ: NDArray[np.int16]) -> Box:
+        """The part of the scan that is seen: all of it, or the box of the body in the axial plane (every slice is kept)."""
+        whole = (slice(0, image_XYZ.shape[0]), slice(0, image_XYZ.shape[1]), slice(0, image_XYZ.shape[2]))
+        if self.crop == "none":
+            return whole
+        coarse, count = components(image_XYZ[::2, ::2, ::2] > BODY_HU)
+        if count == 0:
+            return whole
+        body = coarse == 1 + np.bincount(coarse.ravel())[1:].argmax()
+        spans = [np.flatnonzero(body.any(axis=axes)) * 2 for axes in ((1, 2), (0, 2))]
+        x, y = (
+            slice(max(int(s[0]) - 1, 0), min(int(s[-1]) + 2, n))
+            for s, n in zip(spans, image_XYZ.shape[:2], strict=True)
+        )
+        return x, y, whole[2]
+
+    def shape(self, box: Box, grid: Grid) -> tuple[int, int, int]:
+        """The number of voxels after resampling; without millimetres the scan's own."""
+        sizes = [b.stop - b.start for b in box]
+        if grid.spacing_mm is not None:
+            wanted_mm = (self.spacing_mm, self.spacing_mm, self.slice_mm)
+            sizes = [
+                size if mm is None else max(1, round(size * own_mm / mm))
+                for size, own_mm, mm in zip(sizes, grid.spacing_mm, wanted_mm, strict=True)
+            ]
+        return sizes[0], sizes[1], sizes[2]
+
+    def apply_image(self, image_XYZ: NDArray[np.int16], grid: Grid) -> NDArray[np.int16]:
+        """Cropped and resampled, still HU in int16. An int16 result costs at most half a HU and half of the disk."""
+        box = self.box(image_XYZ)
+        seen = resample(image_XYZ[box].astype(np.float32), self.shape(box, grid))
+        return np.rint(seen).astype(np.int16)
+
+    def apply_label(self, label_XYZ: NDArray[np.uint8], box: Box, grid: Grid) -> NDArray[np.uint8]:
+        """0 background, 1 lesion, 2 organ, 255 ignored: each where at least half of the new voxel is it, lesion first."""
+        shape = self.shape(box, grid)
+        cropped = label_XYZ[box]
+        seen = np.full(shape, BACKGROUND, np.uint8)
+        for value in (ORGAN, IGNORED, LESION):
+            mask = cropped == value
+            if mask.any():
+                seen[resample(mask.astype(np.float32), shape) >= 0.5] = value
+        return seen
+
+    def invert(self, probability_XYZ: NDArray[np.float32], box: Box, grid: Grid) -> NDArray[np.float32]:
+        """A probability in the view, back on the scan's whole grid; 0 where the view did not look. Stays in [0, 1]."""
+        full = np.zeros(grid.shape, np.float32)
+        size = (box[0].stop - box[0].start, box[1].stop - box[1].start, box[2].stop - box[2].start)
+        full[box] = np.clip(resample(probability_XYZ, size), 0.0, 1.0)
+        return full
+
+    def normalise(self, image: NDArray[np.integer]) -> NDArray[np.float32]:
+        """HU to [0, 1] through the window; any shape."""
+        low, high = self.window_hu
+        return np.clip((image.astype(np.float32) - low) / (high - low), 0.0, 1.0)
+
+    def slab(self, image_XYZ: NDArray[np.int16], z: int) -> NDArray[np.float32]:
+        """Slice ``z`` and its neighbours as channels, shape (context_slices, X, Y), in [0, 1]; edges repeat."""
+        reach = self.context_slices // 2
+        wanted = np.clip(np.arange(z - reach, z + reach + 1), 0, image_XYZ.shape[2] - 1)
+        return self.normalise(np.moveaxis(image_XYZ[:, :, wanted], 2, 0))
