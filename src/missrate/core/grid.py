@@ -1,4 +1,4 @@
-"""The only file that knows what an axis means: RAS+ arrays XYZ, their affine, spacing, and resampling with its inverse."""
+"""The only file that knows what an axis means: RAS+ arrays XYZ, affine, spacing, resampling and its inverse."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ Affine = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Where the voxels of an XYZ array lie. ``affine`` maps voxel indices to RAS+ millimetres; None means pixels only."""
+    """Where the voxels of an XYZ array lie; ``affine`` maps voxel indices to RAS+ mm, None means pixels only."""
 
     shape: tuple[int, int, int]
     affine: Affine | None
@@ -117,7 +117,7 @@ def resampling_matrix(size_in: int, size_out: int) -> NDArray[np.float32]:
     centres = (np.arange(size_out) + 0.5) * step - 0.5
     reach = max(step, 1.0)
     weights = np.maximum(0.0, 1.0 - np.abs(np.arange(size_in)[None, :] - centres[:, None]) / reach)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 def resample(values_XYZ: NDArray[np.floating], shape: tuple[int, int, int]) -> NDArray[np.float32]:

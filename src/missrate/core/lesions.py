@@ -20,9 +20,9 @@ def diameter_mm(volume_ml: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def measure(labels_XYZ: NDArray[np.int32], count: int, grid: Grid) -> Lesions:
-    """Sizes and a place to look at for each component of ``components``; nan for millimetres on a "pixels only" grid."""
+    """Sizes and a place to look at for each component of ``components``; nan for mm where there are pixels only."""
     voxels = np.bincount(labels_XYZ.ravel(), minlength=count + 1)[1:].astype(np.int64)
-    volume_ml = voxels * (np.nan if grid.voxel_ml is None else grid.voxel_ml)
+    volume_ml = np.asarray(voxels * (np.nan if grid.voxel_ml is None else grid.voxel_ml), np.float64)
     centre_XYZ = np.array([_centre(labels_XYZ == k) for k in range(1, count + 1)], np.int32).reshape(count, 3)
     return Lesions(voxels, volume_ml, diameter_mm(volume_ml), centre_XYZ)
 

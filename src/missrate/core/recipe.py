@@ -47,7 +47,7 @@ class Recipe(Frozen):
 
     arm: str
     model: str
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = Field(default_factory=dict)
     loss: dict[str, Any] | None = None
     init: str = "random"
     view: View = View()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from missrate.core.errors import DataError, LockedError, StoreError
 from missrate.core.grid import Grid
-from missrate.core.types import LabelledScan
+from missrate.core.types import LabelledScan, LabelMeaning
 
 MANIFEST = "missrate/manifest/1"
 CASE = "missrate/case/1"
@@ -180,7 +180,7 @@ class Prepared:
         return self.folder / "manifest.json"
 
     def manifest(self) -> dict[str, Any]:
-        """``{"schema", "source", "cases": [...], "refused": n}``; a case has case_id, patient_id, grid, lesions, hashes."""
+        """``{"schema", "source", "cases", "refused"}``; a case has case_id, patient_id, grid, lesions, hashes."""
         value: dict[str, Any] = read_json(self.manifest_path, MANIFEST)
         return value
 
@@ -191,7 +191,8 @@ class Prepared:
         """Image in int16 and label in uint8, with what the source's numbers meant already applied (core.types)."""
         folder = self.case_folder(case_id)
         image_XYZ, meta = read_volume(folder / "image.b2nd")
-        label_XYZ, _ = read_volume(folder / "label.b2nd")
+        source_XYZ, about = read_volume(folder / "label.b2nd")
+        label_XYZ = LabelMeaning(**about["meaning"]).apply(source_XYZ)
         if image_XYZ.shape != label_XYZ.shape:
             raise DataError(
                 f"{case_id}: image and label in {folder} must have one shape. Got {image_XYZ.shape}, {label_XYZ.shape}."

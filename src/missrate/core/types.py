@@ -2,17 +2,43 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from missrate.core.config import Frozen
 from missrate.core.errors import DataError
 from missrate.core.grid import Grid
 
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 BACKGROUND, LESION, ORGAN, IGNORED = 0, 1, 2, 255
 """What a model sees, whatever the numbers in the source's map were."""
+
+
+LabelValue = Annotated[int, Field(ge=1, le=255)]
+
+
+class LabelMeaning(Frozen):
+    """What the numbers of a source's map stand for. 0 is always background; any other number must be declared."""
+
+    lesion: tuple[LabelValue, ...] = ()
+    organ: tuple[LabelValue, ...] = ()
+    ignore: tuple[LabelValue, ...] = ()
+    background: tuple[LabelValue, ...] = ()
+
+    def known(self) -> set[int]:
+        """Every declared number."""
+        return {*self.lesion, *self.organ, *self.ignore, *self.background}
+
+    def apply(self, labels_XYZ: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """The source's numbers as BACKGROUND, LESION, ORGAN, IGNORED; the same shape."""
+        result = np.full(labels_XYZ.shape, BACKGROUND, np.uint8)
+        for values, target in ((self.organ, ORGAN), (self.ignore, IGNORED), (self.lesion, LESION)):
+            if values:
+                result[np.isin(labels_XYZ, values)] = target
+        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +110,7 @@ class Matching:
     """The rule by which a lesion counts as found, printed beside every number.
 
     ``overlap``: any shared voxel (a candidate may find several lesions; monotone in the threshold).
-    ``iou``: one to one, intersection over union of at least ``minimum``, as many matches as possible, then most overlap;
+    ``iou``: one to one, intersection over union of at least ``minimum``, as many matches as possible, then overlap;
     a candidate without a match of its own that overlaps some lesion with at least ``minimum`` is no false positive
     (the PI-CAI convention) unless ``strict``. Candidates below ``least_volume_ml`` do not exist.
     """
@@ -125,10 +151,10 @@ class Lesions:
 class CaseStatistics:
     """Everything that one pass over a reference mask and a prediction leaves behind; all metrics come from it.
 
-    Levels are those of ``quantise``. ``inside`` and ``outside`` count the voxels of each level within the reference mask
-    and outside of it, shape (TOP + 1,). Slices are axial, Z of them. Candidates are the components of
-    ``levels >= candidate_levels[k]`` for each k; a row of ``candidate_*`` is one component at one level, and a row of
-    ``overlap_*`` says that candidate row ``overlap_candidate`` shares ``overlap_voxels`` with lesion ``overlap_lesion``.
+    Levels are those of ``quantise``. ``inside`` and ``outside`` count the voxels of each level within the reference
+    mask and outside of it, shape (TOP + 1,). Slices are axial, Z of them. Candidates are the components of
+    ``levels >= candidate_levels[k]`` for each k; a row of ``candidate_*`` is one component at one level, and a row
+    of ``overlap_*`` says that candidate row ``overlap_candidate`` shares ``overlap_voxels`` with ``overlap_lesion``.
     """
 
     case_id: str

@@ -1,11 +1,10 @@
-"""How a model sees a scan: crop, resample, window. One type for training and prediction, part of the recipe, invertible."""
+"""How a model sees a scan: crop, resample, window. One type for training and prediction, and its inverse."""
 
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-
 
 from missrate.core.config import Frozen, fingerprint
 from missrate.core.grid import Grid, resample
@@ -18,7 +17,7 @@ BODY_HU = -300.0
 
 
 class View(Frozen):
-    """``spacing_mm`` is the pixel in an axial plane and ``slice_mm`` the distance of slices; None keeps the scan's own."""
+    """``spacing_mm`` is the pixel in an axial plane and ``slice_mm`` between slices; None keeps the scan's own."""
 
     window_hu: tuple[float, float] = (-100.0, 200.0)
     spacing_mm: float | None = Field(default=None, gt=0)
@@ -39,7 +38,7 @@ class View(Frozen):
         return fingerprint(self.model_dump(mode="json", include={"spacing_mm", "slice_mm", "crop"}))[:12]
 
     def box(self, image_XYZ: NDArray[np.int16]) -> Box:
-        """The part of the scan that is seen: all of it, or the box of the body in the axial plane (every slice is kept)."""
+        """The part of the scan that is seen: all of it, or the body's box in the axial plane with every slice."""
         whole = (slice(0, image_XYZ.shape[0]), slice(0, image_XYZ.shape[1]), slice(0, image_XYZ.shape[2]))
         if self.crop == "none":
             return whole
@@ -72,7 +71,7 @@ class View(Frozen):
         return np.rint(seen).astype(np.int16)
 
     def apply_label(self, label_XYZ: NDArray[np.uint8], box: Box, grid: Grid) -> NDArray[np.uint8]:
-        """0 background, 1 lesion, 2 organ, 255 ignored: each where at least half of the new voxel is it, lesion first."""
+        """0 background, 1 lesion, 2 organ, 255 ignored: each where it is half of the voxel, lesion first."""
         shape = self.shape(box, grid)
         cropped = label_XYZ[box]
         seen = np.full(shape, BACKGROUND, np.uint8)
@@ -92,7 +91,8 @@ class View(Frozen):
     def normalise(self, image: NDArray[np.integer]) -> NDArray[np.float32]:
         """HU to [0, 1] through the window; any shape."""
         low, high = self.window_hu
-        return np.clip((image.astype(np.float32) - low) / (high - low), 0.0, 1.0)
+        scaled: NDArray[np.float32] = (image.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+        return np.clip(scaled, 0.0, 1.0, out=scaled)
 
     def slab(self, image_XYZ: NDArray[np.int16], z: int) -> NDArray[np.float32]:
         """Slice ``z`` and its neighbours as channels, shape (context_slices, X, Y), in [0, 1]; edges repeat."""

@@ -1,0 +1,204 @@
+"""The verbs: each parses, calls one function, prints. Data goes to stdout, everything else to stderr.
+
+Exit codes: 0 done; 1 done, and the answer is no; 2 what was given cannot be used (one sentence, no traceback).
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from missrate.core.errors import ConfigError, MissrateError
+
+app = typer.Typer(
+    name="missrate",
+    help="Tells which tumours a segmentation model misses.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+StudyFile = Annotated[Path, typer.Argument(help="A study file (TOML).", metavar="STUDY.toml")]
+Out = Annotated[Path | None, typer.Option(help="Where the study lives (default: missrate-<name of the study>).")]
+Assign = Annotated[list[str] | None, typer.Option("--set", help="Override a value, such as budget.steps=500.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes (default: the processors of this machine).")]
+Offline = Annotated[bool, typer.Option("--offline", help="Open no socket: weights must already be on disk.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """The command ``missrate``."""
+    debug = "--debug" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--debug"]
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        app()
+    except MissrateError as error:
+        if debug:
+            raise
+        typer.echo(f"missrate: {error}", err=True)
+        sys.exit(2)
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """``--debug`` is taken in ``main``; it stands here so that ``--help`` names it."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("demo"),
+    assign: Assign = None,
+    workers: Workers = None,
+) -> None:
+    """The whole study on an embedded synthetic CT cohort, in minutes; ends by naming the report."""
+    from missrate.study import front
+
+    typer.echo(front.run(front.DEMO, out, assign=assign or [], workers=workers))
+
+
+@app.command()
+def run(  # noqa: PLR0917 - typer calls it by name
+    study: StudyFile,
+    out: Out = None,
+    assign: Assign = None,
+    workers: Workers = None,
+    offline: Offline = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the stages and what they would cost.")] = False,
+) -> None:
+    """Prepare, split, train every arm, predict, evaluate, calibrate, compare, report; resumes where it stopped."""
+    from missrate.study import front
+
+    if dry_run:
+        typer.echo(front.dry_run(study, out, assign=assign or []))
+    else:
+        typer.echo(front.run(study, out, assign=assign or [], workers=workers, offline=offline))
+
+
+@app.command()
+def status(study: StudyFile, out: Out = None, assign: Assign = None, as_json: AsJson = False) -> None:
+    """Which stages of a study are done, stale or missing."""
+    from missrate.study import front
+
+    typer.echo(front.status(study, out, assign=assign or [], as_json=as_json))
+
+
+def _until(room: str, text: str) -> None:
+    """Adds the verb of one room: the stages of a study up to and including it."""
+
+    def command(
+        study: StudyFile, out: Out = None, assign: Assign = None, workers: Workers = None, offline: Offline = False
+    ) -> None:
+        from missrate.study import front
+
+        typer.echo(front.run(study, out, assign=assign or [], workers=workers, offline=offline, room=room))
+
+    app.command(name=room, help=text)(command)
+
+
+_until("prepare", "Check and store the scans of a study, on their own grids.")
+_until("split", "Assign the patients of a study to parts or folds.")
+_until("train", "Train the arms of a study.")
+_until("calibrate", "Choose each arm's operating point on calibration patients.")
+_until("report", "Draw the report of a study.")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run (folder with weights.safetensors), or a study file.")],
+    scans: Annotated[list[Path] | None, typer.Argument(help="NIfTI scans.")] = None,
+    out: Out = None,
+    threshold: Annotated[float, typer.Option(help="Of the mask that is written beside the probability.")] = 0.5,
+) -> None:
+    """New scans to a probability map and a mask, each on the scan's own grid (NIfTI)."""
+    from missrate.study import front
+
+    if run.suffix == ".toml":
+        typer.echo(front.run(run, out, assign=[], room="predict"))
+    else:
+        for line in front.predict_scans(run, scans or [], out or Path("predictions"), threshold):
+            typer.echo(line)
+
+
+@app.command()
+def evaluate(  # noqa: PLR0917 - typer calls it by name
+    study: Annotated[Path | None, typer.Argument(help="A study file; or give two folders.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="Folder of reference maps (NIfTI).")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="Folder of masks or probabilities (NIfTI).")] = None,
+    out: Out = None,
+    lesion_label: Annotated[int | None, typer.Option(help="Default: the only non-zero value.")] = None,
+    prediction_label: Annotated[int | None, typer.Option(help="Default: the lesion label.")] = None,
+    patients: Annotated[Path | None, typer.Option(help="CSV case_id, patient_id (default: each case its own).")] = None,
+    threshold: Annotated[list[float] | None, typer.Option(help="Of probabilities (default .5).")] = None,
+    missing: Annotated[Literal["fail", "as-misses"], typer.Option(help="A case without prediction.")] = "fail",
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Any folder of predictions against a folder of references: voxels, slices, lesions, patients."""
+    if study is not None:
+        from missrate.study import front
+
+        typer.echo(front.run(study, out, assign=[], workers=workers, room="evaluate"))
+        return
+    if reference is None or predictions is None or out is None:
+        raise ConfigError("evaluate must get a study file, or --reference, --predictions and --out. Got less.")
+    from missrate.study import folder
+
+    request = folder.Request(
+        reference=reference,
+        predictions=predictions,
+        out=out,
+        lesion_label=lesion_label,
+        prediction_label=prediction_label,
+        patients=patients,
+        thresholds=tuple(threshold or (0.5,)),
+        missing=missing,
+    )
+    summary = folder.evaluate(request, workers=workers)
+    typer.echo(json.dumps(summary, indent=1, sort_keys=True) if as_json else folder.table(summary))
+    if (summary["missing_predictions"] and missing == "fail") or summary["failed"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    evaluations: Annotated[list[Path], typer.Argument(help="A study file, or folders that evaluate wrote.")],
+    against: Annotated[Path | None, typer.Option(help="The reference arm (default: the first).")] = None,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Paired comparison of arms on the same patients."""
+    if evaluations[0].suffix == ".toml":
+        from missrate.study import front
+
+        typer.echo(front.run(evaluations[0], out, assign=[], room="compare"))
+        return
+    from missrate.study import folder
+
+    comparison = folder.compare(evaluations, against or evaluations[0], out)
+    typer.echo(json.dumps(comparison, indent=1, sort_keys=True) if as_json else folder.comparison_table(comparison))
+
+
+@app.command(name="list")
+def list_shelf(
+    shelf: Annotated[Literal["models", "losses", "readers", "metrics"], typer.Argument(help="Which shelf.")],
+    as_json: AsJson = False,
+) -> None:
+    """What a shelf holds, one line each."""
+    from missrate.core import catalog
+
+    held = {name: catalog.describe(shelf, name) for name in catalog.names(shelf)}
+    if as_json:
+        typer.echo(json.dumps(held, indent=1, sort_keys=True))
+    else:
+        width = max(map(len, held), default=0)
+        typer.echo("\n".join(f"{name:<{width}}  {text}" for name, text in held.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""Predicted volume outside the reference per scan, over all scans: a whole scan called tumour looks as bad as it is."""
+
+from missrate.core.matching import voxel_counts
+from missrate.core.types import CaseStatistics, Matching
+
+UNIT = "ml per scan"
+BETTER = "lower"
+LEVEL = "case"
+
+
+def measure(case: CaseStatistics, at: int, matching: Matching) -> float | None:  # noqa: ARG001 - one signature for all
+    """All predicted voxels outside the reference at level ``at``, in ml, also those of candidates that match.
+
+    None where the scan knows pixels only. The matching rule and its least volume play no part.
+    """
+    return None if case.voxel_ml is None else voxel_counts(case, at).false_positives * case.voxel_ml

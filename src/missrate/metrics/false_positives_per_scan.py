@@ -1,0 +1,13 @@
+"""Unmatched candidates per scan, over all scans, healthy ones included."""
+
+from missrate.core.matching import false_positives
+from missrate.core.types import CaseStatistics, Matching, Ratio
+
+UNIT = "candidates per scan"
+BETTER = "lower"
+LEVEL = "case"
+
+
+def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:
+    """False positives / 1 at level ``at``; always defined. Raises InputError as ``matching.outcome``."""
+    return Ratio(false_positives(case, at, matching), 1)

@@ -1,0 +1,18 @@
+"""Share of the axial slices with lesion in which nothing at all is predicted, right or wrong."""
+
+import numpy as np
+
+from missrate.core.types import CaseStatistics, Matching, Ratio
+
+UNIT = "share of slices"
+BETTER = "lower"
+LEVEL = "case"
+
+
+def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:  # noqa: ARG001 - one signature for all
+    """Missed slices / slices that hold reference voxels at level ``at``; 0/0 for an empty reference.
+
+    Slices know voxels, not candidates: the matching rule and its least volume play no part.
+    """
+    holds_lesion_Z = case.slice_voxels > 0
+    return Ratio(int(np.sum(holds_lesion_Z & (case.slice_peak < at))), int(holds_lesion_Z.sum()))

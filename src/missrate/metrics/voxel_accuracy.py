@@ -1,0 +1,15 @@
+"""Share of all voxels that are right; predicting nothing is nearly perfect, so it says little about lesions."""
+
+from missrate.core.matching import voxel_counts
+from missrate.core.types import CaseStatistics, Matching, Ratio
+
+UNIT = "share of all voxels"
+BETTER = "higher"
+LEVEL = "case"
+
+
+def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:  # noqa: ARG001 - one signature for all
+    """(TP + TN) / all voxels at level ``at``; always defined. The matching rule plays no part."""
+    counts = voxel_counts(case, at)
+    right = counts.true_positives + counts.true_negatives
+    return Ratio(right, right + counts.false_positives + counts.false_negatives)

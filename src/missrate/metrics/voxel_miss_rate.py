@@ -1,0 +1,14 @@
+"""Share of the reference's lesion voxels whose probability is below the threshold."""
+
+from missrate.core.matching import voxel_counts
+from missrate.core.types import CaseStatistics, Matching, Ratio
+
+UNIT = "share of reference voxels"
+BETTER = "lower"
+LEVEL = "case"
+
+
+def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:  # noqa: ARG001 - one signature for all
+    """FN / (TP + FN) in voxels at level ``at``; 0/0 for an empty reference. The matching rule plays no part."""
+    counts = voxel_counts(case, at)
+    return Ratio(counts.false_negatives, counts.true_positives + counts.false_negatives)

@@ -1,0 +1,14 @@
+"""Share of the predicted voxels that lie in the reference."""
+
+from missrate.core.matching import voxel_counts
+from missrate.core.types import CaseStatistics, Matching, Ratio
+
+UNIT = "share of predicted voxels"
+BETTER = "higher"
+LEVEL = "case"
+
+
+def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:  # noqa: ARG001 - one signature for all
+    """TP / (TP + FP) in voxels at level ``at``; 0/0 for an empty prediction. The matching rule plays no part."""
+    counts = voxel_counts(case, at)
+    return Ratio(counts.true_positives, counts.true_positives + counts.false_positives)

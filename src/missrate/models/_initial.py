@@ -1,0 +1,232 @@
+"""Initial weights: one switch for every model, and a line for whatever it loaded and left out."""
+
+import difflib
+import hashlib
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from missrate.core.errors import ConfigError
+
+Weights = Mapping[str, Tensor]
+FILE = re.compile(r"(?P<path>.+\.(?:pth|pt|safetensors))(?:#sha256=(?P<sha256>[0-9a-fA-F]{64}))?")
+COCO_V1_SHA256 = "bf2d0c1e"
+"""How the hash of torchvision's maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth begins."""
+
+FROZEN_EPS = 1e-5
+OLD_NAMES = (
+    (re.compile(r"(fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$"), r"\1.0.\2"),
+    (re.compile(r"(rpn\.head\.conv)\.(weight|bias)$"), r"\1.0.0.\2"),
+)
+"""torchvision renamed these between 2019, when its COCO weights were written, and now; so it does itself on loading,
+but only where every shape fits."""
+OLD_MASK_LAYER = re.compile(r"(mask_head)\.mask_fcn(\d)\.(weight|bias)$")
+
+
+def initialise(model: nn.Module, init: str, *, arm_weights: Path | None, offline: bool) -> list[str]:
+    """Loads the recipe's ``init`` into a model at random weights; returns what was and what was not loaded.
+
+    ``random`` does nothing. ``backbone:X`` fills the Segmenter's ``backbone()``, ``full:X`` all that fits; X is a
+    name in torchvision ("ResNet50_Weights.IMAGENET1K_V1") or a file with its hash ("weights.pth#sha256=..."; also
+    .safetensors). ``arm:NAME`` reads ``arm_weights``. Tensors of another shape are left out and listed; the first
+    convolution is adapted instead (see ``_adapted``). With ``offline`` no socket is opened: torchvision's file must
+    lie in torch's cache. Raises ConfigError where the weights are absent, are not what the hash says, cannot be read
+    without executing code, or fit nowhere.
+    """
+    if init == "random":
+        return ["random: nothing was loaded"]
+    part, _, source = init.partition(":")
+    if part == "arm":
+        if arm_weights is None or not arm_weights.is_file():
+            raise ConfigError(f"init {init!r} must name an arm that was trained. Got no weights at {arm_weights}.")
+        return _load(_destinations(model, "full"), _read(arm_weights, arm_weights.read_bytes()), model, init)
+    file = FILE.fullmatch(source)
+    state, sha256 = _from_file(file) if file else _from_torchvision(source, offline=offline)
+    if sha256.startswith(COCO_V1_SHA256) and _is_frozen(model):
+        state = _without_eps(state)
+    return _load(_destinations(model, part), state, model, init)
+
+
+def _from_file(file: re.Match[str]) -> tuple[Weights, str]:
+    path, wanted = Path(file["path"]), file["sha256"]
+    if wanted is None:
+        raise ConfigError(f"A weights file must be given with its hash, {path}#sha256=<64 hex digits>. Got none.")
+    if not path.is_file():
+        raise ConfigError(f"Initial weights must be a readable file. Got {path}.")
+    content = path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != wanted.lower():
+        raise ConfigError(f"{path} must have the SHA-256 {wanted.lower()}. Got {sha256}.")
+    return _read(path, content), sha256
+
+
+def _from_torchvision(name: str, *, offline: bool) -> tuple[Weights, str]:
+    """Through torchvision's own download and cache; its file is hashed again, as a cached one is not by torch."""
+    weights = _named(name)
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    if not cached.is_file():
+        if offline:
+            raise ConfigError(f"{name} must lie at {cached} to be used offline. Put {weights.url} there.")
+        try:
+            weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
+        except (OSError, RuntimeError) as error:
+            raise ConfigError(
+                f"{name} could not be downloaded: {error}. Perhaps put {weights.url} at {cached} by hand."
+            ) from error
+    content = cached.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    beginning = re.search(r"-([0-9a-f]{8,})\.", cached.name)
+    if beginning and not sha256.startswith(beginning[1]):
+        raise ConfigError(f"{cached} must have a SHA-256 that begins with {beginning[1]}. Got {sha256}; delete it.")
+    return _read(cached, content), sha256
+
+
+def _named(name: str) -> Any:
+    """torchvision's entry of that name."""
+    from torchvision import models
+
+    try:
+        return models.get_weight(name)
+    except (ValueError, KeyError) as error:
+        owners = [vars(models), vars(models.detection), vars(models.segmentation)]
+        kinds = {k: v for owner in owners for k, v in owner.items() if k.endswith("_Weights")}
+        known = [f"{kind}.{member}" for kind, members in kinds.items() for member in members.__members__]
+        near = difflib.get_close_matches(name, known, n=1)
+        perhaps = f" Perhaps {near[0]!r}." if near else ""
+        raise ConfigError(
+            "Initial weights must be a name in torchvision, such as ResNet50_Weights.IMAGENET1K_V1, or a file "
+            f"weights.pth#sha256=<hex>. Got {name!r}.{perhaps}"
+        ) from error
+
+
+def _read(path: Path, content: bytes) -> Weights:
+    """A state dict from bytes that were hashed; nothing in them is executed."""
+    import io
+    import pickle
+
+    import safetensors
+    import safetensors.torch
+
+    try:
+        if path.suffix == ".safetensors":
+            state: Any = safetensors.torch.load(content)
+        else:
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        raise ConfigError(f"{path} must hold tensors and nothing else. Got: {str(error).splitlines()[0]}") from error
+    for key in ("model", "state_dict"):  # as torchvision's references and many others save theirs
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ConfigError(f"{path} must hold a state dict, names to tensors. Got {type(state).__name__}.")
+    return {_renamed(name): value for name, value in state.items()}
+
+
+def _renamed(name: str) -> str:
+    for old, new in OLD_NAMES:
+        name = old.sub(new, name)
+    return OLD_MASK_LAYER.sub(lambda found: f"{found[1]}.{int(found[2]) - 1}.0.{found[3]}", name)
+
+
+def _is_frozen(model: nn.Module) -> bool:
+    from torchvision.ops import FrozenBatchNorm2d
+
+    return any(isinstance(module, FrozenBatchNorm2d) for module in model.modules())
+
+
+def _without_eps(state: Weights) -> Weights:
+    """Gives a FrozenBatchNorm2d with torchvision's eps the output that these weights have with eps = 0.
+
+    torchvision calls ``overwrite_eps(model, 0.0)`` for this one file. An attribute would be lost when the trained
+    model is rebuilt from its recipe; weight * sqrt((variance + eps) / variance) says the same and is saved.
+    """
+    adjusted = dict(state)
+    for name, variance in state.items():
+        weight = name.removesuffix("running_var") + "weight"
+        if name.endswith("running_var") and weight in state:
+            exact = variance.double()
+            factor = ((exact + FROZEN_EPS) / exact).sqrt()
+            adjusted[weight] = (state[weight].double() * factor).to(state[weight].dtype)
+    return adjusted
+
+
+def _destinations(model: nn.Module, part: str) -> list[nn.Module]:
+    """Where names may begin: a foreign file knows nothing of the Segmenter around its network."""
+    if part == "backbone":
+        backbone = model.backbone()  # type: ignore[operator]
+        assert isinstance(backbone, nn.Module)
+        return [backbone]
+    return [model, *model.children()]
+
+
+def _load(destinations: list[nn.Module], state: Weights, model: nn.Module, init: str) -> list[str]:
+    """Loads what fits into the destination, and from the place in the file, where most fits."""
+    first = "conv1.weight"
+    prefixes = {"", *(name.removesuffix(first) for name in state if name.endswith("." + first))}
+    if len(destinations) > 1:
+        prefixes = {""}
+    best: dict[str, Tensor] = {}
+    where, prefix = destinations[0], ""
+    for destination in destinations:
+        for start in sorted(prefixes):
+            fitting = _fitting(destination, _below(state, start), model)
+            if len(fitting) > len(best):
+                best, where, prefix = fitting, destination, start
+    if not best:
+        raise ConfigError(f"init {init!r} must fit the model. Got {len(state)} tensors of which none fits.")
+    where.load_state_dict(best, strict=False)
+    return _account(where, _below(state, prefix), best, init, others=len(state) - len(_below(state, prefix)))
+
+
+def _below(state: Weights, prefix: str) -> Weights:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _fitting(destination: nn.Module, state: Weights, model: nn.Module) -> dict[str, Tensor]:
+    own = destination.state_dict()
+    first = getattr(model.backbone(), "conv1", None)  # type: ignore[operator]
+    adaptable = {f"{name}.weight".lstrip(".") for name, module in destination.named_modules() if module is first}
+    fitting = {}
+    for name in own.keys() & state.keys():
+        value = _adapted(state[name], own[name].shape) if name in adaptable else state[name]
+        if value.shape == own[name].shape:
+            fitting[name] = value
+    return fitting
+
+
+def _adapted(weight: Tensor, shape: torch.Size) -> Tensor:
+    """The first convolution for another number of channels: each gets the sum over the old ones / their new number.
+
+    So an image whose channels are all alike gives the response that the old weights give to that grey image.
+    """
+    if weight.shape[1:2] == shape[1:2] or weight.ndim != 4 or weight.shape[0] != shape[0]:
+        return weight
+    return (weight.sum(dim=1, keepdim=True) / shape[1]).expand(-1, shape[1], -1, -1).contiguous()
+
+
+def _account(where: nn.Module, state: Weights, loaded: Weights, init: str, *, others: int) -> list[str]:
+    """What was loaded and what was not, by name; counters of batches are not worth a line."""
+    own = {name: value for name, value in where.state_dict().items() if not name.endswith("num_batches_tracked")}
+    theirs = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    shapes = [
+        f"{name} {tuple(theirs[name].shape)} for {tuple(own[name].shape)}"
+        for name in own
+        if name in theirs and name not in loaded
+    ]
+    adapted = [name for name in own if name in loaded and theirs[name].shape != own[name].shape]
+    lines = [
+        f"{init}: loaded {sum(name in loaded for name in own)} of the {len(own)} tensors of {type(where).__name__}"
+    ]
+    lists = {
+        "adapted to other channels": adapted,
+        "left out, another shape": shapes,
+        "left out, not in the model": [name for name in theirs if name not in own],
+        "still random, not in the file": [name for name in own if name not in theirs],
+    }
+    lines += [f"{what}: {', '.join(names)}" for what, names in lists.items() if names]
+    return lines + ([f"left out, outside of the backbone: {others} tensors"] if others else [])

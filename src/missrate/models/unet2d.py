@@ -1,0 +1,93 @@
+"""U-Net with a ResNet encoder for axial slices, from segmentation-models-pytorch.
+
+Shape letters: B batch, C channels (context slices), X right, Y anterior.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, Self
+
+import segmentation_models_pytorch as smp
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from missrate.core.config import Frozen
+from missrate.core.errors import ConfigError
+from missrate.models._resnet import freeze, standardise
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+STRIDE = 32
+"""The encoder halves five times; other sizes are padded up to a multiple and cropped back."""
+
+
+class Config(Frozen):
+    """The defaults train on CPUs. ``decoder_channels`` run from the deepest level to the image's own."""
+
+    encoder: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
+    decoder_channels: tuple[int, int, int, int, int] = (128, 64, 32, 16, 16)
+    norm: Literal["batch"] = "batch"
+    trainable_stages: int = Field(default=5, ge=0, le=5)
+
+
+class UNet2D(nn.Module):
+    """A Segmenter; see there. The loss sees logits on the image's own grid, never the padding."""
+
+    ndim = 2
+
+    def __init__(self, config: Config, loss: Loss, channels: int) -> None:
+        super().__init__()
+        self.loss = loss
+        # weights come from the recipe's init and never from here, so that nothing is downloaded
+        self.net: nn.Module = smp.Unet(
+            config.encoder,
+            encoder_weights=None,
+            decoder_channels=config.decoder_channels,
+            decoder_use_norm="batchnorm",
+            in_channels=channels,
+            classes=1,
+        )
+        # smp leaves a conv1 of other than 3 channels at torch's initial range; the other layers have ResNet's
+        nn.init.kaiming_normal_(self.backbone().get_parameter("conv1.weight"), mode="fan_out", nonlinearity="relu")
+        self._frozen = freeze(self.backbone(), config.trainable_stages)
+
+    def train(self, mode: bool = True) -> Self:
+        """As ever, but a frozen stage keeps its statistics too."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def logits(self, image_BCXY: Tensor) -> Tensor:
+        """B1XY, float32, on the image's own grid of any size."""
+        x, y = image_BCXY.shape[-2:]
+        padding = (0, -y % STRIDE, 0, -x % STRIDE)
+        padded_BCXY = functional.pad(standardise(image_BCXY), padding, mode="replicate")
+        logits_B1XY: Tensor = self.net(padded_BCXY)
+        return logits_B1XY[..., :x, :y].float()
+
+    def forward(self, image_BCXY: Tensor, label_BXY: Tensor) -> dict[str, Tensor]:
+        """One scalar under the loss function's own name."""
+        named: Any = getattr(self.loss, "func", self.loss)  # a functools.partial holds the function inside
+        return {getattr(named, "__name__", "loss"): self.loss(self.logits(image_BCXY), label_BXY)}
+
+    @torch.no_grad()
+    def probability(self, image_BCXY: Tensor) -> Tensor:
+        """B1XY in [0, 1], float32, always as in evaluation: the mode of the module is put back afterwards."""
+        was_training = self.training
+        self.eval()
+        try:
+            return self.logits(image_BCXY).sigmoid()
+        finally:
+            self.train(was_training)
+
+    def backbone(self) -> nn.Module:
+        """The encoder; its parameter names are those of torchvision's ResNet without ``fc``."""
+        return self.net.get_submodule("encoder")
+
+
+def build(config: Config, loss: Loss | None, *, channels: int) -> UNet2D:
+    """A U-Net at random weights from torch's current state. Raises ConfigError without a loss."""
+    if loss is None:
+        raise ConfigError('unet2d must be given a loss, such as loss = {name = "tversky_ce"}. Got none.')
+    return UNet2D(config, loss, channels)

@@ -1,0 +1,186 @@
+"""A study as the user writes it, and the checks that need the whole of it."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from missrate.calibrate import Target
+from missrate.core import catalog
+from missrate.core.config import Frozen, override, parse, read_toml
+from missrate.core.errors import ConfigError
+from missrate.core.recipe import PredictConfig, Recipe, TrainConfig
+from missrate.core.types import SAFE_ID, LabelMeaning
+from missrate.core.view import View
+from missrate.split import SplitConfig
+
+NULL_ARMS = ("nothing", "everything", "location_prior")
+
+
+class SourceConfig(Frozen):
+    """Where scans come from. ``path`` is relative to the study file; ``options`` is the Config of the reader."""
+
+    reader: str
+    path: Path | None = None
+    labels: LabelMeaning | None = None
+    patients: Path | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class ArmConfig(Frozen):
+    """One model of a study: trained here, or another arm's run applied differently, or a folder of predictions."""
+
+    name: str
+    model: str | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
+    loss: dict[str, Any] | None = None
+    init: str = "random"
+    source: str | None = None
+    train: dict[str, Any] = Field(default_factory=dict)
+    predict: PredictConfig = PredictConfig()
+    run: str | None = None
+    predictions: Path | None = None
+    evaluate: bool = True
+
+    @field_validator("name")
+    @classmethod
+    def _safe_name(cls, name: str) -> str:
+        if not SAFE_ID.fullmatch(name) or name in NULL_ARMS:
+            raise ValueError(f"must be letters, digits, '.', '_' or '-', and none of {', '.join(NULL_ARMS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if sum(value is not None for value in (self.model, self.run, self.predictions)) != 1:
+            raise ValueError("must have exactly one of model, run, predictions")
+        return self
+
+
+class EvaluateConfig(Frozen):
+    """``against`` is the reference arm of all comparisons (default: the first evaluated arm)."""
+
+    target: Target = Target(false_positives_per_scan=2.0, false_positive_ml_per_scan=20.0)
+    thresholds: tuple[float, ...] = (0.5,)
+    iou_minimum: float = Field(default=0.1, gt=0, le=1)
+    least_volume_ml: float = Field(default=0.0, ge=0)
+    floor: float = Field(default=0.01, gt=0, le=1)
+    against: str | None = None
+    resamples: int = Field(default=2000, ge=100)
+    null_arms: bool = True
+    missing: Literal["fail", "as-misses"] = "fail"
+
+
+class ReportConfig(Frozen):
+    """What only the report needs; a change here repeats nothing else."""
+
+    title: str = "Which model misses fewer lesions?"
+    missed_lesions: int = Field(default=24, ge=0)
+    note: str = ""
+
+
+class StudyConfig(Frozen):
+    """A whole study."""
+
+    sources: dict[str, SourceConfig]
+    split: SplitConfig
+    view: View = View()
+    budget: TrainConfig = TrainConfig()
+    arms: tuple[ArmConfig, ...] = Field(min_length=1)
+    evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        names = [arm.name for arm in self.arms]
+        if len(set(names)) != len(names):
+            raise ValueError(f"arms must have different names, got {', '.join(names)}")
+        trained = [arm.name for arm in self.arms if arm.model]
+        used = [self.split.source, *(arm.source for arm in self.arms if arm.source)]
+        _require("source", used, list(self.sources))
+        for index, arm in enumerate(self.arms):
+            if arm.init.startswith("arm:"):  # only earlier ones, so that no arm can start from itself
+                _require("init = arm:", [arm.init[4:]], [a.name for a in self.arms[:index] if a.model])
+        _require("run =", [a.run for a in self.arms if a.run], trained)
+        evaluated = [arm.name for arm in self.arms if arm.evaluate]
+        _require("[evaluate] against", [self.evaluate.against] if self.evaluate.against else [], evaluated)
+        if not evaluated:
+            raise ValueError("at least one arm must be evaluated")
+        return self
+
+    def arm(self, name: str) -> ArmConfig:
+        """The arm of this name; it exists."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def recipe(self, arm: ArmConfig) -> Recipe:
+        """The resolved recipe of a trained arm: the budget, with the arm's own deviations."""
+        assert arm.model is not None
+        where = f"train of arm {arm.name!r}"
+        train = parse(TrainConfig, self.budget.model_dump() | arm.train, where=where)
+        values = arm.model_dump(include={"model", "config", "loss", "init", "predict"})
+        return Recipe(arm=arm.name, view=self.view, train=train, seed=self.split.seed, **values)
+
+    def reused(self, arm: ArmConfig) -> Recipe:
+        """The recipe with which an arm applies another arm's run: that run's, with this arm's config and predict."""
+        assert arm.run is not None
+        base = self.recipe(self.arm(arm.run))
+        return base.model_copy(update={"config": base.config | arm.config, "predict": arm.predict})
+
+
+def read_study(path: Path, assignments: list[str]) -> StudyConfig:
+    """The checked study. Raises ConfigError or UnknownNameError, before anything runs."""
+    study = parse(StudyConfig, override(read_toml(path), assignments), where=path.name)
+    folder = path.resolve().parent
+    sources = {name: _anchored(source, folder) for name, source in study.sources.items()}
+    arms = tuple(
+        arm.model_copy(update={"predictions": folder / arm.predictions}) if arm.predictions else arm
+        for arm in study.arms
+    )
+    study = study.model_copy(update={"sources": sources, "arms": arms})
+    for source in study.sources.values():
+        catalog.load("readers", source.reader)
+    for arm in study.arms:
+        if arm.model and not arm.model.endswith(".py") and arm.model not in catalog.names("models"):
+            catalog.load("models", arm.model)  # raises with the near name; a known one is not imported here
+        loss = (arm.loss or {}).get("name")
+        if loss and not loss.endswith(".py") and loss not in catalog.names("losses"):
+            catalog.load("losses", loss)
+    _require_equal_budgets(study)
+    return study
+
+
+def total_steps(study: StudyConfig, arm: ArmConfig) -> int:
+    """The steps of an arm's own training and of every arm that its initial weights come from."""
+    own = study.recipe(arm).train.steps
+    return own + (total_steps(study, study.arm(arm.init[4:])) if arm.init.startswith("arm:") else 0)
+
+
+def _require_equal_budgets(study: StudyConfig) -> None:
+    """Evaluated arms must be comparable: one batch size, and steps equal to the budget or to another arm's total."""
+    trained = [arm for arm in study.arms if arm.model and arm.evaluate]
+    totals = {total_steps(study, arm) for arm in trained}
+    for arm in trained:
+        recipe = study.recipe(arm)
+        if recipe.train.batch != study.budget.batch:
+            raise ConfigError(
+                f"Arms must share [budget] batch {study.budget.batch}. Got {recipe.train.batch}: {arm.name!r}."
+            )
+        if recipe.train.steps not in {study.budget.steps, *(totals - {total_steps(study, arm)})}:
+            raise ConfigError(
+                f"An arm's steps must equal [budget] steps = {study.budget.steps} or another arm's total. "
+                f"Got {recipe.train.steps} in {arm.name!r} (totals: {sorted(totals)})."
+            )
+    for key in ("norm", "trainable_stages"):
+        values = {arm.config[key] for arm in trained if arm.model == "maskrcnn" and key in arm.config}
+        if len(values) > 1:
+            raise ConfigError(f"Mask R-CNN arms of one study must share {key!r}. Got {sorted(map(str, values))}.")
+
+
+def _anchored(source: SourceConfig, folder: Path) -> SourceConfig:
+    paths = {key: folder / value for key in ("path", "patients") if (value := getattr(source, key)) is not None}
+    return source.model_copy(update=paths)
+
+
+def _require(what: str, used: list[str], known: list[str]) -> None:
+    for name in used:
+        if name not in known:
+            raise ValueError(f"{what} must be one of {', '.join(known)}, not {name!r}")

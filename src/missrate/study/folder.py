@@ -1,0 +1,237 @@
+"""Evaluation without a study: anybody's predictions against a folder of references, and evaluations side by side."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from missrate import compare as comparing
+from missrate.core import store
+from missrate.core.errors import DataError, InputError
+from missrate.core.foreign import levels_of
+from missrate.core.grid import require_same
+from missrate.core.quantise import level_of
+from missrate.core.types import Entry, Matching, OperatingPoint
+from missrate.engine import Task, pool
+from missrate.evaluate import statistics, summary, tables
+from missrate.prepare.manifest import with_patients
+from missrate.readers import nifti
+from missrate.study.runner import default_workers
+from missrate.study.work import load_statistics
+
+MATCHINGS = [Matching("overlap"), Matching("iou", 0.1)]
+FLOOR = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What ``missrate evaluate --reference ... --predictions ...`` was asked."""
+
+    reference: Path
+    predictions: Path
+    out: Path
+    lesion_label: int | None = None
+    prediction_label: int | None = None
+    patients: Path | None = None
+    thresholds: tuple[float, ...] = (0.5,)
+    missing: Literal["fail", "as-misses"] = "fail"
+
+
+def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
+    """Writes ``statistics/``, ``summary.json``, ``lesions.csv`` and ``cases.csv`` below ``out``; gives the summary.
+
+    Walks the references, never the predictions. A case that fails is named in the summary with its reason and the
+    others go on. Raises InputError when nothing can be evaluated, and for predictions of cases that no reference has.
+    """
+    references = _entries(request.reference)
+    predicted = {entry.case_id: entry.label for entry in _entries(request.predictions)}
+    extra = sorted(predicted.keys() - {entry.case_id for entry in references})
+    if extra:
+        raise InputError(
+            f"Every prediction must have a reference. Got none for {', '.join(extra[:5])} ({len(extra)} in all)."
+        )
+    entries = with_patients(references, request.patients)
+    lesion = _lesion_label(references, request.lesion_label)
+    with store.lock(request.out):
+        for old in (request.out / "statistics").glob("*"):
+            old.unlink()  # of an earlier call with perhaps other inputs; a folder evaluation is made whole or not at all
+        _measure_all(request, entries, predicted, lesion, workers or default_workers())
+        return _finish(request, entries, predicted)
+
+
+def measure(request: Request, entry: Entry, prediction: str | None, lesion: int) -> None:
+    """Statistics of one case, or ``<case>.failed.json`` with the reason. A task."""
+    folder = request.out / "statistics"
+    try:
+        reference = nifti.load_map(str(entry.label))
+        if prediction is None:
+            levels_XYZ, binary = np.zeros(reference.grid.shape, np.uint16), True
+        else:
+            foreign = nifti.load_image(prediction)
+            require_same(reference.grid, foreign.grid, names=("reference", "prediction"))
+            label = lesion if request.prediction_label is None else request.prediction_label
+            levels_XYZ, binary = levels_of(foreign.values_XYZ, label, name=prediction)
+            _require_label(foreign.values_XYZ, label, binary, prediction)
+        measured = statistics.measure_case(
+            np.asarray(reference.labels_XYZ == lesion),
+            levels_XYZ,
+            reference.grid,
+            case_id=entry.case_id,
+            patient_id=entry.patient_id,
+            fold=None,
+            candidate_levels=statistics.default_candidate_levels(list(request.thresholds)),
+            floor_level=level_of(FLOOR),
+            binary=binary,
+        )
+    except DataError as error:
+        store.write_json(folder / f"{entry.case_id}.failed.json", {"case_id": entry.case_id, "reason": str(error)})
+        return
+    statistics.save(folder / f"{entry.case_id}.npz", measured)
+
+
+def compare(folders: list[Path], against: Path, out: Path | None) -> dict[str, Any]:
+    """Paired comparison of folders that ``evaluate`` wrote, at their primary points; written to ``out`` if given."""
+    if len(folders) < 2:
+        raise InputError(f"compare must get at least two evaluations. Got {len(folders)}.")
+    names = _distinct_names([*folders, against])
+    summaries = {folder: store.read_json(folder / "summary.json", summary.SCHEMA) for folder in folders}
+    arms = {names[folder]: load_statistics(sorted((folder / "statistics").glob("*.npz"))) for folder in folders}
+    points = {names[folder]: _point(value["operating_point"]) for folder, value in summaries.items()}
+    if names[against] not in arms:
+        raise InputError(f"--against must be one of the evaluations. Got {against}.")
+    value = comparing.compare(arms, points, against=names[against], matching=MATCHINGS[0], resamples=2000, seed=0)
+    if out is not None:
+        store.write_json(out / "comparison.json", value)
+    return value
+
+
+def table(value: dict[str, Any]) -> str:
+    """The summary as lines for a terminal: every metric with its n, undefined, and interval."""
+    point, rule = value["operating_point"], value["matching"]["rule"]
+    head = (
+        f"{value['arm']}: {value['cases']} cases, {value['patients']} patients, {value['lesions']} lesions, "
+        f"{value['healthy_cases']} healthy; threshold {point['threshold']} ({point['chosen_on']}), match by {rule}"
+    )
+    lines = [head, f"{'metric':<32} {'average':<10} {'value':>8}  {'95 % interval':<18} {'n':>5} {'undefined':>9}"]
+    for name, blocks in value["metrics"].items():
+        for average, block in blocks.items():
+            if average == "by_diameter_mm":
+                lines += [_row(f"{name} {band} mm", "pooled", inner) for band, inner in block.items()]
+            else:
+                lines.append(_row(name, average, block))
+    lines += [f"missing prediction: {case}" for case in value["missing_predictions"]]
+    lines += [f"failed: {case['case_id']}: {case['reason']}" for case in value["failed"]]
+    return "\n".join(lines)
+
+
+def comparison_table(value: dict[str, Any]) -> str:
+    """The answer and a line per arm."""
+    return "\n".join(value["answer"])
+
+
+def _row(name: str, average: str, block: dict[str, Any]) -> str:
+    value, interval = block.get("value"), block.get("ci95")
+    number = "undefined" if value is None else f"{value:.4g}"
+    spread = "" if interval is None else f"[{interval[0]:.4g}, {interval[1]:.4g}]"
+    return f"{name:<32} {average:<10} {number:>9} {spread:<18} {block.get('n', ''):>5} {block.get('undefined', ''):>9}"
+
+
+def _entries(folder: Path) -> list[Entry]:
+    return nifti.find(folder, nifti.Config(role="labels"))
+
+
+def _lesion_label(references: list[Entry], wanted: int | None) -> int:
+    """The label asked for, or the only non-zero one of all references. Raises InputError that lists them otherwise."""
+    if wanted is not None:
+        return wanted
+    values: set[int] = set()
+    for entry in references:
+        try:
+            values |= {int(v) for v in np.unique(nifti.load_map(str(entry.label)).labels_XYZ)} - {0}
+        except DataError:
+            continue  # named when it is measured
+    if len(values) != 1:
+        raise InputError(f"--lesion-label must say which value is the lesion. Got {sorted(values)} in the references.")
+    return values.pop()
+
+
+def _require_label(values: np.ndarray[Any, Any], label: int, binary: bool, name: str) -> None:
+    """A mask that holds something, but never ``label``, would be counted as one that found nothing."""
+    present = set(np.unique(values)[:10].tolist()) - {0} if binary else set()
+    if present and label not in present and len(present) == 1:
+        raise DataError(f"{name} must hold label {label}. Got {sorted(present)}; perhaps give --prediction-label.")
+
+
+def _measure_all(
+    request: Request, entries: list[Entry], predicted: dict[str, str | None], lesion: int, workers: int
+) -> None:
+    tasks = []
+    for entry in entries:
+        if entry.case_id in predicted or request.missing == "as-misses":
+            arguments = {
+                "request": request,
+                "entry": entry,
+                "lesion": lesion,
+                "prediction": predicted.get(entry.case_id),
+            }
+            tasks.append(Task(entry.case_id, measure, arguments))
+    if workers == 1 or len(tasks) < 2 * workers:
+        for task in tasks:
+            task.run(**task.arguments)
+        return
+    with pool(workers) as running:
+        while tasks or running.free < running.workers:
+            while tasks and running.free:
+                running.submit(tasks.pop(0))
+            for _, error in running.completed(seconds=1.0):
+                if error is not None:
+                    raise error
+
+
+def _finish(request: Request, entries: list[Entry], predicted: dict[str, str | None]) -> dict[str, Any]:
+    folder = request.out / "statistics"
+    failed = [store.read_json(path) for path in sorted(folder.glob("*.failed.json"))]
+    cases = load_statistics([folder / f"{entry.case_id}.npz" for entry in entries])
+    if not cases:
+        reasons = "; ".join(row["reason"] for row in failed[:2]) or "no prediction at all"
+        raise DataError(f"At least one case must be usable. Got 0 of {len(entries)}: {reasons}")
+    points = [OperatingPoint(f"{t:g}", {None: t}, "fixed") for t in request.thresholds]
+    value = summary.summarise(
+        cases,
+        arm=request.predictions.resolve().name,
+        points=points,
+        matchings=MATCHINGS,
+        part="all",
+        seed=None,
+        missing=[entry.case_id for entry in entries if entry.case_id not in predicted],
+        failed=failed,
+        inputs={
+            "reference": _hash_of([Path(str(e.label)) for e in entries]),
+            "predictions": _hash_of([Path(str(p)) for p in predicted.values()]),
+        },
+    )
+    store.write_text(request.out / "lesions.csv", tables.lesions_csv(cases, points, MATCHINGS[0]))
+    store.write_text(request.out / "cases.csv", tables.cases_csv(cases, points, MATCHINGS[0]))
+    store.write_json(request.out / "summary.json", value)
+    return value
+
+
+def _hash_of(paths: list[Path]) -> str:
+    lines = sorted(f"{path.name} {store.hash_file(path)}" for path in paths)
+    return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _point(value: dict[str, Any]) -> OperatingPoint:
+    thresholds = (
+        {int(k): t for k, t in value["thresholds"].items()} if "thresholds" in value else {None: value["threshold"]}
+    )
+    return OperatingPoint(value["name"], thresholds, value["chosen_on"], value["target"], value["certified"])
+
+
+def _distinct_names(folders: list[Path]) -> dict[Path, str]:
+    """The last part of each path, or the whole path where two share it."""
+    unique = list(dict.fromkeys(folders))
+    last = [folder.resolve().name for folder in unique]
+    return {f: name if last.count(name) == 1 else str(f) for f, name in zip(unique, last, strict=True)}

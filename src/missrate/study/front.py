@@ -1,0 +1,87 @@
+"""What the verbs call for a study: read it, plan it, run it, and say what came out."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+from missrate.core import store
+from missrate.core.errors import InputError
+from missrate.study import config, runner
+from missrate.study.plan import plan
+from missrate.study.progress import watcher
+from missrate.study.stages import Stage
+
+DEMO = Path(str(files("missrate"))) / "demo.toml"
+
+
+def run(
+    study_path: Path,
+    out: Path | None,
+    *,
+    assign: list[str],
+    workers: int | None = None,
+    offline: bool = False,
+    room: str | None = None,
+) -> str:
+    """Brings a study, or its stages up to ``room``, to "done"; gives what the user reads at the end."""
+    out, stages = _plan(study_path, out, assign, offline=offline)
+    wanted = runner.until(stages, room)
+    with watcher(wanted) as watch:
+        runner.run(wanted, out, workers=workers or runner.default_workers(), watch=watch)
+    return _outcome(out, wanted)
+
+
+def dry_run(study_path: Path, out: Path | None, *, assign: list[str]) -> str:
+    """The stages that would run, with an estimate of time, memory and disk."""
+    out, stages = _plan(study_path, out, assign)
+    rows = [s for s in runner.status(stages, out) if s.state != "done"]
+    lines = [f"{'stage':<40} {'state':<8} {'CPU min':>8} {'MB each':>8} {'MB disk':>8}"]
+    for row in rows:
+        cost = row.stage.estimate
+        lines.append(
+            f"{row.stage.name:<40} {row.state:<8} {cost.seconds / 60:8.1f} {cost.memory_mb:8.0f} {cost.disk_mb:8.1f}"
+        )
+    minutes = sum(row.stage.estimate.seconds for row in rows) / 60
+    workers = runner.default_workers()
+    disk_mb = sum(row.stage.estimate.disk_mb for row in rows)
+    lines.append(
+        f"{len(rows)} of {len(stages)} stages to do: about {minutes:.0f} CPU minutes, {minutes / workers:.0f} minutes "
+        f"with {workers} workers, {disk_mb:.0f} MB of disk, in {out}. Rough estimates: they ignore your processor."
+    )
+    return "\n".join(lines)
+
+
+def status(study_path: Path, out: Path | None, *, assign: list[str], as_json: bool) -> str:
+    """Every stage as done, stale or missing."""
+    out, stages = _plan(study_path, out, assign)
+    states = {row.stage.name: row.state for row in runner.status(stages, out)}
+    if as_json:
+        return json.dumps(states, indent=1)
+    counts = {state: sum(s == state for s in states.values()) for state in ("done", "stale", "missing")}
+    lines = [f"{state:<8} {name}" for name, state in states.items()]
+    return "\n".join([*lines, ", ".join(f"{count} {state}" for state, count in counts.items()) + f" in {out}"])
+
+
+def predict_scans(run_folder: Path, scans: list[Path], out: Path, threshold: float) -> list[str]:
+    """Applies a run to new scans; a scan that cannot be read is named, the others go on."""
+    from missrate.study.scans import predict_scan
+
+    if not scans:
+        raise InputError("predict must get a run and at least one scan. Got no scan.")
+    return [predict_scan(run_folder, scan, out, threshold) for scan in scans]
+
+
+def _plan(study_path: Path, out: Path | None, assign: list[str], *, offline: bool = False) -> tuple[Path, list[Stage]]:
+    study = config.read_study(study_path, assign)
+    folder = (out or Path(f"missrate-{study_path.stem}")).resolve()
+    return folder, plan(study, folder, offline=offline)
+
+
+def _outcome(out: Path, stages: list[Stage]) -> str:
+    last = stages[-1]
+    if last.room != "report":
+        return f"{len(stages)} stages done, up to {last.room}, in {out}"
+    from missrate.study import folder
+
+    comparison = store.read_json(out / "comparison" / "comparison.json")
+    return f"{folder.comparison_table(comparison)}\n\nReport: {out / 'report' / 'index.html'}"

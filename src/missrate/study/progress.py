@@ -1,0 +1,68 @@
+"""Progress on stderr: a bar with the time left on a terminal, a line per finished stage elsewhere."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from missrate.study.runner import Clock, Event, Watch
+from missrate.study.stages import Stage
+
+
+@contextmanager
+def watcher(stages: list[Stage]) -> Iterator[Watch]:
+    """What the runner calls with every event while a study runs."""
+    if sys.stderr.isatty():
+        with _bar() as progress:
+            yield _on_terminal(progress, len(stages))
+    else:
+        yield _in_lines(len(stages))
+
+
+def left(seconds: float | None) -> str:
+    """ "12 min left", or nothing while nobody can tell."""
+    if seconds is None:
+        return ""
+    return f"{seconds:.0f} s left" if seconds < 90 else f"{seconds / 60:.0f} min left"
+
+
+def _bar() -> Progress:
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    return Progress(*columns, console=Console(stderr=True))
+
+
+def _on_terminal(progress: Progress, count: int) -> Watch:
+    clock, ended = Clock(), 0
+    bar = progress.add_task("starting", total=1.0)
+
+    def watch(event: Event) -> None:
+        nonlocal ended
+        ended += event.kind in ("kept", "ended")
+        if event.kind == "failed":
+            progress.console.print(f"failed  {event.stage}: {event.detail}", markup=False)
+        text = f"{ended}/{count} stages  {event.stage} {event.detail}  {left(clock.seconds_left(event.done))}"
+        progress.update(bar, completed=event.done, description=text)
+
+    return watch
+
+
+def _in_lines(count: int) -> Watch:
+    clock, ended = Clock(), 0
+
+    def watch(event: Event) -> None:
+        nonlocal ended
+        ended += event.kind in ("kept", "ended")
+        if event.kind in ("kept", "ended", "failed"):
+            remaining = left(clock.seconds_left(event.done))
+            line = f"[{ended}/{count}] {event.kind:<6} {event.stage} {event.detail} {remaining}".rstrip()
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+    return watch

@@ -1,0 +1,217 @@
+"""Runs the stages of a study: what is done stays, what can run runs, the longest way first."""
+
+import heapq
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from missrate.core import store
+from missrate.core.errors import MissrateError, ProvenanceError
+from missrate.engine import Pool, Task, pool
+from missrate.study.stages import Ledger, Stage, State
+
+logger = logging.getLogger(__name__)
+
+Watch = Callable[["Event"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a watcher is told: a stage began, advanced or ended, and how much of the study's estimated work is done."""
+
+    kind: str  # "kept", "begun", "advanced", "ended", "failed"
+    stage: str
+    done: float = 0.0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A stage and its state, without running anything."""
+
+    stage: Stage
+    state: State
+
+
+def status(stages: list[Stage], out: Path) -> list[Status]:
+    """Every stage as done, stale or missing. A stage whose input is not done counts as stale if it ever ran."""
+    ledger = Ledger(out)
+    outputs: dict[str, str] = {}
+    result = []
+    for stage in stages:
+        state = ledger.state(stage, outputs)
+        if state == "done":
+            mark = ledger.mark(stage)
+            assert mark is not None
+            outputs[stage.name] = mark["output"]
+        result.append(Status(stage, state))
+    return result
+
+
+def until(stages: list[Stage], room: str | None) -> list[Stage]:
+    """The stages that the verb ``room`` needs: its own and all their inputs; all stages for None."""
+    if room is None:
+        return stages
+    wanted = {stage.name for stage in stages if stage.room == room}
+    for stage in reversed(stages):
+        if stage.name in wanted:
+            wanted.update(stage.inputs)
+    return [stage for stage in stages if stage.name in wanted]
+
+
+def run(stages: list[Stage], out: Path, *, workers: int, watch: Watch) -> None:
+    """Brings every stage to "done". Stages that do not depend on a failed one still run.
+
+    Raises MissrateError with every failed stage, LockedError when another process works in ``out``.
+    """
+    with store.lock(out):
+        _Run(stages, out, watch).go(workers)
+
+
+class _Run:
+    def __init__(self, stages: list[Stage], out: Path, watch: Watch) -> None:
+        self.stages = stages
+        self.ledger = Ledger(out)
+        self.watch = watch
+        self.outputs: dict[str, str] = {}
+        self.keys: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        self.waiting: dict[str, int] = {}  # tasks of a begun stage that have not ended
+        self.queue: list[tuple[float, int, Stage, Task]] = []
+        self.priority = _priorities(stages)
+        self.owner: dict[int, Stage] = {}
+        self.cost = sum(stage.estimate.seconds for stage in stages)
+        self.earned = 0.0
+        self.partial: dict[str, float] = {}
+        self.counter = 0
+
+    def go(self, workers: int) -> None:
+        with pool(workers) as running:
+            while True:
+                self._begin_ready()
+                while self.queue and running.free > 0:
+                    _, _, stage, task = heapq.heappop(self.queue)
+                    self.owner[id(task)] = stage
+                    running.submit(task)
+                if running.free == running.workers:
+                    break
+                self._collect(running)
+        if self.failed:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.failed.items())
+            raise MissrateError(f"{len(self.failed)} stage(s) could not finish; the rest is kept. {reasons}")
+
+    def _begin_ready(self) -> None:
+        """Begins every stage whose inputs are done; repeats, as a stage without tasks ends at once."""
+        changed = True
+        while changed:
+            changed = False
+            for stage in self.stages:
+                if stage.name not in self.keys and all(name in self.outputs for name in stage.inputs):
+                    changed |= self._begin(stage)
+
+    def _begin(self, stage: Stage) -> bool:
+        if stage.name in self.failed:
+            return False
+        self.keys[stage.name] = self.ledger.key(stage, self.outputs)
+        if self.ledger.state(stage, self.outputs) == "done":
+            self._keep(stage)
+            return True
+        try:
+            self.ledger.begin(stage, self.keys[stage.name])
+            tasks = stage.tasks()
+        except MissrateError as error:
+            self._fail(stage, error)
+            return True
+        self.watch(Event("begun", stage.name, self._share(), f"{len(tasks)} task(s)"))
+        self.waiting[stage.name] = len(tasks)
+        for task in tasks:
+            self.counter += 1
+            heapq.heappush(self.queue, (-self.priority[stage.name], self.counter, stage, task))
+        if not tasks:
+            self._end(stage)
+        return True
+
+    def _keep(self, stage: Stage) -> None:
+        if not self.ledger.intact(stage):
+            raise ProvenanceError(
+                f"The files of {stage.name} must be as that stage left them. Got others; "
+                f"remove {self.ledger.path(stage)} to make them anew."
+            )
+        mark = self.ledger.mark(stage)
+        assert mark is not None
+        self.outputs[stage.name] = mark["output"]
+        self.earned += stage.estimate.seconds
+        self.watch(Event("kept", stage.name, self._share()))
+
+    def _collect(self, running: Pool) -> None:
+        for task, error in running.completed(seconds=0.5):
+            stage = self.owner.pop(id(task))
+            self.waiting[stage.name] -= 1
+            self.partial.pop(task.label, None)
+            if error is not None:
+                self._fail(stage, error)
+            elif self.waiting[stage.name] == 0 and stage.name not in self.failed:
+                self._end(stage)
+        for label, done, of in running.progress():
+            self.partial[label] = done / max(of, 1)
+            self.watch(Event("advanced", label, self._share(), f"{done}/{of}"))
+
+    def _end(self, stage: Stage) -> None:
+        try:
+            files = stage.finish()
+            self.outputs[stage.name] = self.ledger.end(stage, self.keys[stage.name], files)
+        except MissrateError as error:
+            self._fail(stage, error)
+            return
+        self.earned += stage.estimate.seconds
+        self.watch(Event("ended", stage.name, self._share()))
+
+    def _fail(self, stage: Stage, error: BaseException) -> None:
+        if not isinstance(error, MissrateError):
+            raise error
+        self.failed.setdefault(stage.name, str(error))
+        self.queue = [item for item in self.queue if item[2] is not stage]
+        heapq.heapify(self.queue)
+        self.watch(Event("failed", stage.name, self._share(), str(error)))
+
+    def _share(self) -> float:
+        """The share of the estimated work that is done, tasks under way included."""
+        under_way = sum(
+            share * stage.estimate.seconds
+            for stage in self.stages
+            if (share := self.partial.get(stage.name)) is not None
+        )
+        return min(1.0, (self.earned + under_way) / self.cost)
+
+
+def _priorities(stages: list[Stage]) -> dict[str, float]:
+    """The estimated seconds from the start of each stage to the end of the study along its longest way."""
+    result = {stage.name: stage.estimate.seconds for stage in stages}
+    for stage in reversed(stages):
+        for name in stage.inputs:
+            own = next(s.estimate.seconds for s in stages if s.name == name)
+            result[name] = max(result[name], own + result[stage.name])
+    return result
+
+
+def default_workers() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Clock:
+    """Time left, from the share of estimated work done since the start: the estimate's unit cancels."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.share_at_start: float | None = None
+
+    def seconds_left(self, done: float) -> float | None:
+        """None until enough is done to tell."""
+        if self.share_at_start is None:
+            self.share_at_start = done
+        gained = done - self.share_at_start
+        return (time.monotonic() - self.began) * (1 - done) / gained if gained > 0.02 else None

@@ -1,0 +1,115 @@
+"""The stages of a study: what each owns on disk, what it needs, and the key that says whether it is still valid.
+
+A stage's key is the hash of its own configuration and of its inputs' outputs, so a change repeats exactly what depends
+on it: a new report title nothing but the report, a prepare that gives the same manifest nothing at all.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from missrate.core import store
+from missrate.core.config import fingerprint
+from missrate.engine import Task
+
+VERSION = 1
+"""Raised when stages of an older program must not be reused."""
+
+State = Literal["done", "stale", "missing"]
+MARK = "missrate/stage/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a stage will cost: CPU seconds of all its tasks, memory of one process, disk of its output."""
+
+    seconds: float = 1.0
+    memory_mb: float = 300.0
+    disk_mb: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """``tasks`` is asked only when the inputs are done; ``finish`` writes and names the files that stand for the stage.
+
+    ``owns`` are the paths (relative to the study's folder) that only this stage writes: they are moved away, never
+    deleted, when the stage becomes stale.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    config: Any
+    owns: tuple[str, ...]
+    tasks: Callable[[], list[Task]]
+    finish: Callable[[], list[Path]]
+    estimate: Estimate = field(default_factory=Estimate)
+
+    @property
+    def room(self) -> str:
+        """The verb that this stage belongs to."""
+        return self.name.split("/", maxsplit=1)[0]
+
+
+class Ledger:
+    """What the study's folder says about each stage: a mark per stage under ``stages/``."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def path(self, stage: Stage) -> Path:
+        return self.out / "stages" / f"{stage.name.replace('/', '--')}.json"
+
+    def mark(self, stage: Stage) -> dict[str, Any] | None:
+        """The mark as written, or None."""
+        path = self.path(stage)
+        return store.read_json(path, MARK) if path.exists() else None
+
+    def key(self, stage: Stage, outputs: dict[str, str]) -> str:
+        """``outputs`` holds the output hash of every finished stage."""
+        inputs = {name: outputs[name] for name in stage.inputs}
+        return fingerprint({"version": VERSION, "stage": stage.name, "config": stage.config, "inputs": inputs})
+
+    def state(self, stage: Stage, outputs: dict[str, str]) -> State:
+        """ "done" only when the key fits, the work was finished, and what it stands for is still there."""
+        mark = self.mark(stage)
+        if mark is None:
+            return "missing"
+        if any(name not in outputs for name in stage.inputs) or mark["key"] != self.key(stage, outputs):
+            return "stale"
+        if mark["output"] is None or not all((self.out / name).exists() for name in mark["files"]):
+            return "missing"
+        return "done"
+
+    def begin(self, stage: Stage, key: str) -> None:
+        """Clears the way: partial work of the same key stays, anything of another key moves to ``stale/``."""
+        mark = self.mark(stage)
+        if mark is not None and mark["key"] != key:
+            self._move_away(stage, mark["key"])
+        if mark is None or mark["key"] != key:
+            self._write(stage, key, output=None, files=[])
+
+    def end(self, stage: Stage, key: str, files: list[Path]) -> str:
+        """Records the finished stage and gives its output hash."""
+        output = fingerprint([[path.name, store.hash_file(path)] for path in files])
+        self._write(stage, key, output=output, files=[str(path.relative_to(self.out)) for path in files])
+        return output
+
+    def intact(self, stage: Stage) -> bool:
+        """Whether the files that stand for a finished stage still have the hash with which it finished."""
+        mark = self.mark(stage)
+        assert mark is not None
+        files = [self.out / name for name in mark["files"]]
+        output: str = mark["output"]
+        return fingerprint([[path.name, store.hash_file(path)] for path in files]) == output
+
+    def _move_away(self, stage: Stage, key: str) -> None:
+        for name in stage.owns:
+            source, target = self.out / name, self.out / "stale" / key[:12] / name
+            if source.exists() and not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source.rename(target)
+
+    def _write(self, stage: Stage, key: str, *, output: str | None, files: list[str]) -> None:
+        value = {"schema": MARK, "stage": stage.name, "key": key, "output": output, "files": files}
+        store.write_json(self.path(stage), value)

@@ -1,0 +1,192 @@
+"""What the workers run: each function is one task, takes plain values, and leaves files. Rooms meet here."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from missrate import calibrate, compare, engine
+from missrate.core import catalog, store
+from missrate.core.errors import DataError, ProvenanceError
+from missrate.core.quantise import level_of
+from missrate.core.recipe import Recipe
+from missrate.core.types import IGNORED, LESION, CaseStatistics, Entry, LabelMeaning, Matching, OperatingPoint
+from missrate.core.view import View
+from missrate.evaluate import statistics, summary, tables
+from missrate.prepare import case as prepare_case
+from missrate.prepare import views
+
+POINT = "missrate/operating_point/1"
+INDEX = "missrate/index/1"
+
+
+def prepare(reader: str, entry: Entry, meaning: LabelMeaning, folder: Path) -> None:
+    """Checks and stores one case."""
+    prepare_case.prepare_case(catalog.load("readers", reader), entry, meaning, folder)
+
+
+def view(prepared: Path, case_id: str, patient_id: str, config: View, folder: Path) -> None:
+    """Materialises one case of a view."""
+    views.materialise(store.Prepared(prepared), case_id, patient_id, view=config, folder=folder)
+
+
+def train(
+    run: Path,
+    recipe: Recipe,
+    parts: dict[str, list[str]],
+    provenance: dict[str, Any],
+    *,
+    views_folder: Path,
+    arm_weights: Path | None,
+    offline: bool,
+) -> None:
+    """Trains one arm of one fold; ``parts`` gives the case ids of train and validation."""
+    from missrate.train.loop import train as run_training
+
+    cases, validation = ([store.read_view(views_folder, c) for c in parts[part]] for part in ("train", "validation"))
+    run_training(
+        run,
+        recipe,
+        cases,
+        validation,
+        provenance=provenance,
+        arm_weights=arm_weights,
+        offline=offline,
+        progress=engine.advance,
+    )
+
+
+def predict(run: Path, recipe: Recipe, case_id: str, *, source: str, views_folder: Path, out: Path) -> None:
+    """One case through one run. Raises ProvenanceError for a patient that the run, or one that it began from, saw."""
+    from missrate.predict.run2d import predict_case
+
+    patient = store.read_view(views_folder, case_id).patient_id
+    if patient in store.read_json(run / "provenance.json", store.PROVENANCE)["patients"].get(source, []):
+        raise ProvenanceError(f"{run} must not have seen the patients that it is tested on. Got {patient} in both.")
+    try:
+        predict_case(run, views_folder, case_id, out, recipe=recipe)
+    except DataError as error:
+        store.write_json(out.with_suffix(".failed.json"), {"case_id": case_id, "reason": str(error)})
+
+
+def predict_null(arm: str, prepared: Path, trained_on: dict[str, str], cases: dict[str, str], out: Path) -> None:
+    """A null arm on all cases of one fold; both dictionaries map case to patient."""
+    from missrate.predict import null
+
+    data = store.Prepared(prepared)
+    prior = None
+    if arm == "location_prior":
+        prior = null.fit_prior(data.load(case_id, patient).label_XYZ for case_id, patient in trained_on.items())
+    for case_id, patient in cases.items():
+        target = out / f"{case_id}.b2nd"
+        if not target.exists():
+            grid = data.load(case_id, patient).grid
+            levels_XYZ = null.predict_null(arm, grid, prior)
+            store.write_prediction(target, levels_XYZ, grid, binary=arm != "location_prior")
+
+
+def measure(
+    prepared: Path,
+    case_id: str,
+    patient_id: str,
+    *,
+    fold: int | None,
+    prediction: Path,
+    out: Path,
+    thresholds: tuple[float, ...],
+    floor: float,
+    as_misses: bool,
+) -> None:
+    """Statistics of one case; a case without a prediction leaves none unless it counts ``as_misses``."""
+    if out.exists() or not (prediction.exists() or as_misses):
+        return
+    case = store.Prepared(prepared).load(case_id, patient_id)
+    if prediction.exists():
+        levels_XYZ, grid, binary = store.read_prediction(prediction)
+        if grid != case.grid:
+            raise ProvenanceError(f"{prediction} must lie on the grid of {case_id}. Got another; predict again.")
+    else:
+        levels_XYZ, binary = np.zeros(case.grid.shape, np.uint16), False
+    # Nobody knows what ignored voxels are: no prediction there is right or wrong.
+    levels_XYZ[case.label_XYZ == IGNORED] = 0
+    measured = statistics.measure_case(
+        case.label_XYZ == LESION,
+        levels_XYZ,
+        case.grid,
+        case_id=case_id,
+        patient_id=patient_id,
+        fold=fold,
+        candidate_levels=statistics.default_candidate_levels(list(thresholds)),
+        floor_level=level_of(floor),
+        binary=binary,
+    )
+    statistics.save(out, measured)
+
+
+def choose_point(cases: list[Path], out: Path, target: calibrate.Target, *, matching: Matching, by_fold: bool) -> None:
+    """Writes ``operating_point.json`` of one arm."""
+    loaded = load_statistics(cases)
+    choose = calibrate.choose_by_fold if by_fold else calibrate.choose
+    point = choose(loaded, matching, target=target, name="calibrated")
+    store.write_json(out, point_to_json(point) | {"n": len(loaded)})
+
+
+def summarise(
+    cases: list[Path],
+    folder: Path,
+    points: list[Path],
+    *,
+    fixed: tuple[float, ...],
+    folds: list[int | None],
+    **about: Any,
+) -> None:
+    """Writes ``summary.json``, ``lesions.csv`` and ``cases.csv`` of one arm."""
+    loaded = load_statistics(cases)
+    ordered = order_points(points, fixed, folds)
+    value = summary.summarise(loaded, points=ordered, **about)
+    matching = about["matchings"][0]
+    store.write_text(folder / "lesions.csv", tables.lesions_csv(loaded, ordered, matching))
+    store.write_text(folder / "cases.csv", tables.cases_csv(loaded, ordered, matching))
+    store.write_json(folder / "summary.json", value)
+
+
+def compare_arms(
+    arms: dict[str, list[Path]], points: dict[str, list[Path]], out: Path, *, folds: list[int | None], **about: Any
+) -> None:
+    """Writes ``comparison.json`` over all arms."""
+    loaded = {arm: load_statistics(paths) for arm, paths in arms.items()}
+    primary = {arm: order_points(points[arm], (0.5,), folds)[0] for arm in arms}
+    store.write_json(out, compare.compare(loaded, primary, **about))
+
+
+def draw_report(out: Path, inputs: dict[str, Any]) -> None:
+    """Writes the report."""
+    from missrate.report import page
+
+    page.write(out, **inputs)
+
+
+def order_points(paths: list[Path], fixed: tuple[float, ...], folds: list[int | None]) -> list[OperatingPoint]:
+    """The calibrated points that gave a threshold everywhere, then the fixed ones, then those that found none."""
+    chosen = [point_from_json(store.read_json(path, POINT)) for path in paths]
+    whole = [p for p in chosen if None not in p.thresholds.values()]
+    plain = [OperatingPoint(f"{t:g}", dict.fromkeys(folds, t), "fixed") for t in fixed]
+    return [*whole, *plain, *(p for p in chosen if p not in whole)]
+
+
+def load_statistics(paths: list[Path]) -> list[CaseStatistics]:
+    """Statistics in the order of their paths; those of failed cases are absent."""
+    return [statistics.load(path) for path in paths if path.exists()]
+
+
+def point_to_json(point: OperatingPoint) -> dict[str, Any]:
+    """The point as a plain value; the fold None is written "all"."""
+    thresholds = {"all" if fold is None else str(fold): t for fold, t in point.thresholds.items()}
+    about = {"name": point.name, "chosen_on": point.chosen_on, "target": point.target, "certified": point.certified}
+    return {"schema": POINT, "thresholds": thresholds} | about
+
+
+def point_from_json(value: dict[str, Any]) -> OperatingPoint:
+    """The inverse of ``point_to_json``."""
+    thresholds = {None if fold == "all" else int(fold): t for fold, t in value["thresholds"].items()}
+    return OperatingPoint(value["name"], thresholds, value["chosen_on"], value["target"], value["certified"])
