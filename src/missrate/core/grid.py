@@ -106,17 +106,21 @@ def require_same(a: Grid, b: Grid, *, names: tuple[str, str]) -> None:
 
 
 def resampling_matrix(size_in: int, size_out: int) -> NDArray[np.float32]:
-    """Weights (size_out, size_in) that resample one axis, both sizes spanning the same extent.
+    """Weights (size_out, size_in) that resample one axis, both sizes spanning the same extent; rows sum to 1.
 
-    Linear interpolation between voxel centres; when the axis shrinks, the triangle widens to the new voxel, so that
-    every old voxel counts (no aliasing, no small lesion that falls between two samples). Rows sum to 1.
+    A shrinking axis takes the mean over each new voxel (every old voxel counts, none falls between two samples), a
+    growing one interpolates linearly between voxel centres.
     """
     if size_in == size_out:
         return np.eye(size_in, dtype=np.float32)
     step = size_in / size_out
-    centres = (np.arange(size_out) + 0.5) * step - 0.5
-    reach = max(step, 1.0)
-    weights = np.maximum(0.0, 1.0 - np.abs(np.arange(size_in)[None, :] - centres[:, None]) / reach)
+    if step > 1.0:
+        begins = np.arange(size_out)[:, None] * step
+        cells = np.arange(size_in)[None, :]
+        weights = np.clip(np.minimum(begins + step, cells + 1) - np.maximum(begins, cells), 0.0, None)
+    else:
+        centres = np.clip((np.arange(size_out) + 0.5) * step - 0.5, 0.0, size_in - 1.0)
+        weights = np.maximum(0.0, 1.0 - np.abs(np.arange(size_in)[None, :] - centres[:, None]))
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 from missrate.core.seed import generator
 
 EXACT_PATTERNS = 2**16
-"""Up to this many sign patterns are enumerated instead of drawn."""
+"""Up to this many patterns of a permutation test are enumerated instead of drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,39 +94,59 @@ def upper_one_sided(events: int, n: int, confidence: float = 0.95) -> float | No
     return 1.0 if events == n else float(stats.beta.ppf(confidence, events + 1, n - events))
 
 
-def bootstrap_p(differences_B: NDArray[np.float64]) -> PValue | None:
-    """Two-sided p of "no difference" from paired bootstrap differences: twice the smaller tail, ties in both.
+def label_swap(
+    a_P2: NDArray[np.float64], b_P2: NDArray[np.float64], seed: int, *, draws: int = 10_000
+) -> PValue | None:
+    """Two-sided permutation test that two arms' ratios of sums are equal: within each patient the arms may be swapped.
 
-    With the +1 correction of Davison and Hinkley (1997, section 4.2), so never 0; nan draws are left out.
+    ``a_P2`` and ``b_P2`` hold numerator and denominator of each patient (Fisher 1935; Pesarin and Salmaso 2010 for
+    paired statistics). Patients on whom the arms agree leave every pattern as it is and are set aside, so ``least_p``
+    is what the discordant ones allow. A pattern that makes 0/0 counts as extreme. None where an arm is 0/0.
     """
-    defined = differences_B[~np.isnan(differences_B)]
-    if defined.size == 0:
+    if a_P2[:, 1].sum() == 0.0 or b_P2[:, 1].sum() == 0.0:
         return None
-    tail = min(int((defined <= 0.0).sum()), int((defined >= 0.0).sum()))
-    least = 2.0 / (defined.size + 1)
-    return PValue(min(1.0, least * (tail + 1)), min(1.0, least), "paired patient bootstrap")
+    discordant = (a_P2 != b_P2).any(axis=1)
+    moved_S2 = _patterns(int(discordant.sum()), seed, draws) @ (b_P2 - a_P2)[discordant]
+    swapped = _difference(a_P2.sum(axis=0) + moved_S2, b_P2.sum(axis=0) - moved_S2)
+    observed = abs(float(_difference(a_P2.sum(axis=0)[None], b_P2.sum(axis=0)[None])[0]))
+    extreme = int((np.isnan(swapped) | (np.abs(swapped) >= observed - 1e-12)).sum())
+    return _permutation_p(extreme, int(discordant.sum()), draws, "swap of arms within patients")
 
 
 def sign_flip(differences: NDArray[np.float64], seed: int, *, draws: int = 10_000) -> PValue | None:
     """Two-sided permutation test of a mean of paired differences (Fisher 1935): their signs are exchangeable.
 
-    All 2**n patterns where there are at most ``EXACT_PATTERNS``, otherwise ``draws`` random ones with the +1 correction
-    of Phipson and Smyth (2010). None for no differences.
+    Differences of 0 are set aside as in ``label_swap``. None for no differences.
     """
-    n = differences.size
-    if n == 0:
+    if differences.size == 0:
         return None
-    observed = abs(float(differences.sum()))
+    discordant = differences[differences != 0.0]
+    sums = (1.0 - 2.0 * _patterns(discordant.size, seed, draws)) @ discordant
     # Sums of the same numbers in another order differ by rounding; a tie must count as a tie.
-    least_extreme = observed - 1e-12 * float(np.abs(differences).sum())
+    tolerance = 1e-12 * float(np.abs(discordant).sum())
+    extreme = int((np.abs(sums) >= abs(float(discordant.sum())) - tolerance).sum())
+    return _permutation_p(extreme, discordant.size, draws, "sign flip of patient means")
+
+
+def _patterns(n: int, seed: int, draws: int) -> NDArray[np.float64]:
+    """Rows of 0 and 1 (S, n): all 2**n patterns where there are at most ``EXACT_PATTERNS``, otherwise random ones."""
     if 2**n <= EXACT_PATTERNS:
-        bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-        sums = (1.0 - 2.0 * bits) @ differences
-        p = float((np.abs(sums) >= least_extreme).mean())
-        return PValue(p, min(1.0, 2.0 / 2**n), "exact sign flip of patient means")
-    signs = generator(seed, "sign flip", n, draws).integers(0, 2, size=(draws, n), dtype=np.int8) * 2.0 - 1.0
-    extreme = int((np.abs(signs @ differences) >= least_extreme).sum())
-    return PValue((extreme + 1) / (draws + 1), 1.0 / (draws + 1), "random sign flip of patient means")
+        return ((np.arange(2**n)[:, None] >> np.arange(n)) & 1).astype(np.float64)
+    return generator(seed, "permutation", n, draws).integers(0, 2, size=(draws, n)).astype(np.float64)
+
+
+def _permutation_p(extreme: int, n: int, draws: int, test: str) -> PValue:
+    """The exact share, or with random patterns (extreme + 1) / (draws + 1) of Phipson and Smyth (2010)."""
+    if 2**n <= EXACT_PATTERNS:
+        return PValue(extreme / 2**n, min(1.0, 2.0 / 2**n), f"exact {test}")
+    return PValue((extreme + 1) / (draws + 1), 1.0 / (draws + 1), f"random {test}")
+
+
+def _difference(a_S2: NDArray[np.float64], b_S2: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The difference of two ratios in each row, (S,); nan where one is 0/0."""
+    defined = (a_S2[:, 1] != 0.0) & (b_S2[:, 1] != 0.0)
+    below_a, below_b = (np.where(defined, each[:, 1], 1.0) for each in (a_S2, b_S2))
+    return np.where(defined, a_S2[:, 0] / below_a - b_S2[:, 0] / below_b, np.nan)
 
 
 def mcnemar(only_a: int, only_b: int) -> PValue:

@@ -71,7 +71,10 @@ class View(Frozen):
         return np.rint(seen).astype(np.int16)
 
     def apply_label(self, label_XYZ: NDArray[np.uint8], box: Box, grid: Grid) -> NDArray[np.uint8]:
-        """0 background, 1 lesion, 2 organ, 255 ignored: each where it is half of the voxel, lesion first."""
+        """0 background, 1 lesion, 2 organ, 255 ignored: each where it is half of the voxel, lesion first.
+
+        A lesion that nowhere fills half a voxel keeps one: to train on it as background would teach to miss it.
+        """
         shape = self.shape(box, grid)
         cropped = label_XYZ[box]
         seen = np.full(shape, BACKGROUND, np.uint8)
@@ -79,6 +82,8 @@ class View(Frozen):
             mask = cropped == value
             if mask.any():
                 seen[resample(mask.astype(np.float32), shape) >= 0.5] = value
+        for centre in _lost(cropped == LESION, seen == LESION):
+            seen[centre] = LESION
         return seen
 
     def invert(self, probability_XYZ: NDArray[np.float32], box: Box, grid: Grid) -> NDArray[np.float32]:
@@ -99,3 +104,14 @@ class View(Frozen):
         reach = self.context_slices // 2
         wanted = np.clip(np.arange(z - reach, z + reach + 1), 0, image_XYZ.shape[2] - 1)
         return self.normalise(np.moveaxis(image_XYZ[:, :, wanted], 2, 0))
+
+
+def _lost(mask_XYZ: NDArray[np.bool_], seen_XYZ: NDArray[np.bool_]) -> list[tuple[int, ...]]:
+    """For each lesion of the mask with no voxel left near its middle in the coarser one: where it was."""
+    if seen_XYZ.shape == mask_XYZ.shape:
+        return []
+    labels_XYZ, count = components(mask_XYZ)
+    ratio = np.array(seen_XYZ.shape) / mask_XYZ.shape
+    centres = [np.argwhere(labels_XYZ == k).mean(axis=0) for k in range(1, count + 1)]
+    places = [tuple(((centre + 0.5) * ratio).astype(int).tolist()) for centre in centres]
+    return [p for p in places if not seen_XYZ[tuple(slice(max(i - 1, 0), i + 2) for i in p)].any()]

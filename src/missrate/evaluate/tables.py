@@ -9,9 +9,29 @@ from missrate.core.matching import outcome, voxel_counts
 from missrate.core.quantise import threshold_of
 from missrate.core.types import CaseStatistics, Matching, OperatingPoint
 
-_LESION_COLUMNS = ["case_id", "patient_id", "fold", "lesion", "voxels", "volume_ml", "diameter_mm", "centre_x", "centre_y", "centre_z", "peak_probability"]
+_LESION_COLUMNS = [
+    "case_id",
+    "patient_id",
+    "fold",
+    "lesion",
+    "voxels",
+    "volume_ml",
+    "diameter_mm",
+    "centre_x",
+    "centre_y",
+    "centre_z",
+    "peak_probability",
+]
 _CASE_COLUMNS = ["case_id", "patient_id", "fold", "lesions", "reference_voxels", "volume_ml", "peak_probability"]
-_CASE_POINT_COLUMNS = ["threshold", "found", "false_positives", "voxels_true_positive", "voxels_false_negative", "voxels_false_positive", "false_positive_ml"]
+_CASE_POINT_COLUMNS = [
+    "threshold",
+    "found",
+    "false_positives",
+    "voxels_true_positive",
+    "voxels_false_negative",
+    "voxels_false_positive",
+    "false_positive_ml",
+]
 
 
 def lesions_csv(cases: list[CaseStatistics], points: list[OperatingPoint], matching: Matching) -> str:

@@ -2,14 +2,20 @@
 
 import difflib
 import hashlib
+import io
+import pickle
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torchvision import models
+from torchvision.ops import FrozenBatchNorm2d
 
 from missrate.core.errors import ConfigError
 
@@ -33,10 +39,10 @@ def initialise(model: nn.Module, init: str, *, arm_weights: Path | None, offline
 
     ``random`` does nothing. ``backbone:X`` fills the Segmenter's ``backbone()``, ``full:X`` all that fits; X is a
     name in torchvision ("ResNet50_Weights.IMAGENET1K_V1") or a file with its hash ("weights.pth#sha256=..."; also
-    .safetensors). ``arm:NAME`` reads ``arm_weights``. Tensors of another shape are left out and listed; the first
-    convolution is adapted instead (see ``_adapted``). With ``offline`` no socket is opened: torchvision's file must
-    lie in torch's cache. Raises ConfigError where the weights are absent, are not what the hash says, cannot be read
-    without executing code, or fit nowhere.
+    .safetensors). ``arm:NAME`` reads ``arm_weights`` (safetensors) as ``full`` does. Tensors of another shape are left
+    out and listed, but a backbone is filled wholly or refused; the first convolution is adapted (see ``_adapted``).
+    With ``offline`` no socket is opened: torchvision's file must lie in torch's cache. Raises ConfigError where the
+    weights are absent, are not what the hash says, cannot be read without executing code, or do not fit.
     """
     if init == "random":
         return ["random: nothing was loaded"]
@@ -44,12 +50,12 @@ def initialise(model: nn.Module, init: str, *, arm_weights: Path | None, offline
     if part == "arm":
         if arm_weights is None or not arm_weights.is_file():
             raise ConfigError(f"init {init!r} must name an arm that was trained. Got no weights at {arm_weights}.")
-        return _load(_destinations(model, "full"), _read(arm_weights, arm_weights.read_bytes()), model, init)
+        return _load(model, part, _read(arm_weights, arm_weights.read_bytes()), init)
     file = FILE.fullmatch(source)
     state, sha256 = _from_file(file) if file else _from_torchvision(source, offline=offline)
-    if sha256.startswith(COCO_V1_SHA256) and _is_frozen(model):
+    if sha256.startswith(COCO_V1_SHA256) and any(isinstance(part, FrozenBatchNorm2d) for part in model.modules()):
         state = _without_eps(state)
-    return _load(_destinations(model, part), state, model, init)
+    return _load(model, part, state, init)
 
 
 def _from_file(file: re.Match[str]) -> tuple[Weights, str]:
@@ -73,8 +79,8 @@ def _from_torchvision(name: str, *, offline: bool) -> tuple[Weights, str]:
         if offline:
             raise ConfigError(f"{name} must lie at {cached} to be used offline. Put {weights.url} there.")
         try:
-            weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
-        except (OSError, RuntimeError) as error:
+            weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
+        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
             raise ConfigError(
                 f"{name} could not be downloaded: {error}. Perhaps put {weights.url} at {cached} by hand."
             ) from error
@@ -88,8 +94,6 @@ def _from_torchvision(name: str, *, offline: bool) -> tuple[Weights, str]:
 
 def _named(name: str) -> Any:
     """torchvision's entry of that name."""
-    from torchvision import models
-
     try:
         return models.get_weight(name)
     except (ValueError, KeyError) as error:
@@ -106,12 +110,6 @@ def _named(name: str) -> Any:
 
 def _read(path: Path, content: bytes) -> Weights:
     """A state dict from bytes that were hashed; nothing in them is executed."""
-    import io
-    import pickle
-
-    import safetensors
-    import safetensors.torch
-
     try:
         if path.suffix == ".safetensors":
             state: Any = safetensors.torch.load(content)
@@ -133,12 +131,6 @@ def _renamed(name: str) -> str:
     return OLD_MASK_LAYER.sub(lambda found: f"{found[1]}.{int(found[2]) - 1}.0.{found[3]}", name)
 
 
-def _is_frozen(model: nn.Module) -> bool:
-    from torchvision.ops import FrozenBatchNorm2d
-
-    return any(isinstance(module, FrozenBatchNorm2d) for module in model.modules())
-
-
 def _without_eps(state: Weights) -> Weights:
     """Gives a FrozenBatchNorm2d with torchvision's eps the output that these weights have with eps = 0.
 
@@ -150,47 +142,75 @@ def _without_eps(state: Weights) -> Weights:
         weight = name.removesuffix("running_var") + "weight"
         if name.endswith("running_var") and weight in state:
             exact = variance.double()
-            factor = ((exact + FROZEN_EPS) / exact).sqrt()
+            factor = torch.where(exact > 0, ((exact + FROZEN_EPS) / exact).sqrt(), 1.0)
             adjusted[weight] = (state[weight].double() * factor).to(state[weight].dtype)
     return adjusted
 
 
-def _destinations(model: nn.Module, part: str) -> list[nn.Module]:
-    """Where names may begin: a foreign file knows nothing of the Segmenter around its network."""
-    if part == "backbone":
-        backbone = model.backbone()  # type: ignore[operator]
-        assert isinstance(backbone, nn.Module)
-        return [backbone]
-    return [model, *model.children()]
+def _backbone(model: nn.Module) -> nn.Module:
+    backbone = model.backbone()  # type: ignore[operator]
+    assert isinstance(backbone, nn.Module)
+    return backbone
 
 
-def _load(destinations: list[nn.Module], state: Weights, model: nn.Module, init: str) -> list[str]:
-    """Loads what fits into the destination, and from the place in the file, where most fits."""
+def _places(model: nn.Module, part: str, state: Weights) -> list[tuple[nn.Module, str]]:
+    """Where names may begin, in the model and in the file.
+
+    A foreign file knows nothing of the Segmenter around its network, and a backbone may lie deep in a file.
+    """
+    if part != "backbone":
+        return [(place, "") for place in (model, *model.children())]
     first = "conv1.weight"
-    prefixes = {"", *(name.removesuffix(first) for name in state if name.endswith("." + first))}
-    if len(destinations) > 1:
-        prefixes = {""}
-    best: dict[str, Tensor] = {}
-    where, prefix = destinations[0], ""
-    for destination in destinations:
-        for start in sorted(prefixes):
-            fitting = _fitting(destination, _below(state, start), model)
-            if len(fitting) > len(best):
-                best, where, prefix = fitting, destination, start
-    if not best:
+    return [(_backbone(model), name.removesuffix(first)) for name in state if f".{name}".endswith(f".{first}")]
+
+
+def _load(model: nn.Module, part: str, state: Weights, init: str) -> list[str]:
+    """Loads the tensors that fit at the place where most of them do."""
+    fits = [
+        (place, prefix, _fitting(place, _below(state, prefix), model)) for place, prefix in _places(model, part, state)
+    ]
+    place, prefix, fitting = max(fits, key=lambda fit: len(fit[2]), default=(model, "", {}))
+    own = _counted(place.state_dict())
+    missing = [name for name in own if name not in fitting]
+    if len(missing) == len(own):
         raise ConfigError(f"init {init!r} must fit the model. Got {len(state)} tensors of which none fits.")
-    where.load_state_dict(best, strict=False)
-    return _account(where, _below(state, prefix), best, init, others=len(state) - len(_below(state, prefix)))
+    if part == "backbone" and missing:
+        raise ConfigError(
+            f"init {init!r} must fill the whole backbone, so perhaps its depth differs. "
+            f"Got nothing that fits {len(missing)} of its {len(own)} tensors, the first {missing[0]}."
+        )
+    place.load_state_dict(fitting, strict=False)
+    head = f"{init}: loaded {len(own) - len(missing)} of the {len(own)} tensors of {type(place).__name__}"
+    return [head, *_account(own, _counted(_below(state, prefix)), fitting)]
 
 
 def _below(state: Weights, prefix: str) -> Weights:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _fitting(destination: nn.Module, state: Weights, model: nn.Module) -> dict[str, Tensor]:
-    own = destination.state_dict()
-    first = getattr(model.backbone(), "conv1", None)  # type: ignore[operator]
-    adaptable = {f"{name}.weight".lstrip(".") for name, module in destination.named_modules() if module is first}
+def _counted(state: Weights) -> Weights:
+    """Without the counters of batches, which fit everywhere and say nothing."""
+    return {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+
+
+def _account(own: Weights, theirs: Weights, loaded: Weights) -> list[str]:
+    """What was adapted or not loaded, by name."""
+    shapes = {name: f"{tuple(theirs[name].shape)} for {tuple(own[name].shape)}" for name in own if name in theirs}
+    differing = [name for name in shapes if theirs[name].shape != own[name].shape]
+    lists = {
+        "adapted to other channels": [f"{name} {shapes[name]}" for name in differing if name in loaded],
+        "left out, another shape": [f"{name} {shapes[name]}" for name in differing if name not in loaded],
+        "left out, not in the model": [name for name in theirs if name not in own],
+        "still random, not in the file": [name for name in own if name not in theirs],
+    }
+    return [f"{what}: {', '.join(names)}" for what, names in lists.items() if names]
+
+
+def _fitting(place: nn.Module, state: Weights, model: nn.Module) -> dict[str, Tensor]:
+    """Those tensors of the file that have a name and the shape of the place's own, the first convolution adapted."""
+    own = place.state_dict()
+    first = getattr(_backbone(model), "conv1", None)
+    adaptable = {f"{name}.weight" for name, module in place.named_modules() if module is first}
     fitting = {}
     for name in own.keys() & state.keys():
         value = _adapted(state[name], own[name].shape) if name in adaptable else state[name]
@@ -207,26 +227,3 @@ def _adapted(weight: Tensor, shape: torch.Size) -> Tensor:
     if weight.shape[1:2] == shape[1:2] or weight.ndim != 4 or weight.shape[0] != shape[0]:
         return weight
     return (weight.sum(dim=1, keepdim=True) / shape[1]).expand(-1, shape[1], -1, -1).contiguous()
-
-
-def _account(where: nn.Module, state: Weights, loaded: Weights, init: str, *, others: int) -> list[str]:
-    """What was loaded and what was not, by name; counters of batches are not worth a line."""
-    own = {name: value for name, value in where.state_dict().items() if not name.endswith("num_batches_tracked")}
-    theirs = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
-    shapes = [
-        f"{name} {tuple(theirs[name].shape)} for {tuple(own[name].shape)}"
-        for name in own
-        if name in theirs and name not in loaded
-    ]
-    adapted = [name for name in own if name in loaded and theirs[name].shape != own[name].shape]
-    lines = [
-        f"{init}: loaded {sum(name in loaded for name in own)} of the {len(own)} tensors of {type(where).__name__}"
-    ]
-    lists = {
-        "adapted to other channels": adapted,
-        "left out, another shape": shapes,
-        "left out, not in the model": [name for name in theirs if name not in own],
-        "still random, not in the file": [name for name in own if name not in theirs],
-    }
-    lines += [f"{what}: {', '.join(names)}" for what, names in lists.items() if names]
-    return lines + ([f"left out, outside of the backbone: {others} tensors"] if others else [])

@@ -157,6 +157,7 @@ class MaskRCNNSegmenter(nn.Module):
         self.repeat = 3 if channels == 1 else 1
         self.net: nn.Module = _network(config, channels * self.repeat)
         self._frozen = freeze(self.backbone(), config.trainable_stages)
+        self.train()
 
     def train(self, mode: bool = True) -> Self:
         """As ever, but a frozen stage keeps its statistics too."""

@@ -50,6 +50,7 @@ class UNet2D(nn.Module):
         # smp leaves a conv1 of other than 3 channels at torch's initial range; the other layers have ResNet's
         nn.init.kaiming_normal_(self.backbone().get_parameter("conv1.weight"), mode="fan_out", nonlinearity="relu")
         self._frozen = freeze(self.backbone(), config.trainable_stages)
+        self.train()
 
     def train(self, mode: bool = True) -> Self:
         """As ever, but a frozen stage keeps its statistics too."""

@@ -50,8 +50,8 @@ def prepare_case(reader: Reader, entry: Entry, meaning: LabelMeaning, folder: Pa
 
 def _load_pair(reader: Reader, entry: Entry) -> tuple[Scan, Map]:
     if entry.image is None or entry.label is None:
-        has, lacks = ("label", "image") if entry.image is None else ("image", "label")
-        raise DataError(f"A case must have an image and a label. Got a {has} without {lacks}; perhaps the ids differ.")
+        has, lacks = ("a label", "an image") if entry.image is None else ("an image", "a label")
+        raise DataError(f"A case must have an image and a label. Got {has} without {lacks}; perhaps the ids differ.")
     return reader.load_image(entry.image), reader.load_map(entry.label)
 
 

@@ -1,6 +1,6 @@
 """Parts of the phantom reader: the canvas, the abdominal wall, spine and ribs, in HU on a millimetre grid.
 
-Legend: XYZ axes run right, anterior, superior (RAS+). Numbers called "standard" are mm in a mean body whose middle is 0;
+Legend: XYZ axes run right, anterior, superior (RAS+). "Standard" numbers are mm in a mean body whose middle is 0, and
 ``Canvas.place`` turns them into this patient's.
 """
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter
 
 from missrate.readers._phantom_body import Canvas
-from missrate.readers._phantom_organs import Organs
+from missrate.readers._phantom_organs import Organs, textured
 from missrate.readers._phantom_shapes import Array, Point, Region, Space, Waves, blob
 
 DIAMETER_MM = (6.0, 28.0)
@@ -39,7 +39,9 @@ def paint_lesions(canvas: Canvas, organs: Organs, rng: np.random.Generator, *, c
         region = _lesion(canvas.space, site, organs, rng)
         if region is None or _touches(region, lesions_XYZ):
             continue
-        canvas.fill(region, site.organ_hu - float(rng.uniform(*DARKER_HU)))
+        value_hu = site.organ_hu - float(rng.uniform(*DARKER_HU))
+        # grainy like the gland: smoothness must not give a lesion away
+        canvas.fill(region, textured(canvas.space, rng, region, value_hu, grain_mm=3.0, spread_hu=5.0))
         lesions_XYZ[region.box] = np.maximum(lesions_XYZ[region.box], region.inside_XYZ)
         painted += 1
         if painted == wanted:
@@ -98,7 +100,6 @@ def _touches(region: Region, lesions_XYZ: Array) -> bool:
     around = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in (x, y, z))
     near_XYZ = maximum_filter((lesions_XYZ[around] > 0.0).astype(np.uint8), 3)
     inner = tuple(
-        slice(p.start - a.start, p.start - a.start + p.stop - p.start)
-        for p, a in zip(region.box, around, strict=True)
+        slice(p.start - a.start, p.start - a.start + p.stop - p.start) for p, a in zip(region.box, around, strict=True)
     )
     return bool((near_XYZ[inner].astype(bool) & (region.inside_XYZ > 0.0)).any())

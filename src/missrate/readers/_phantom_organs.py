@@ -10,9 +10,11 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter
 
 from missrate.readers._phantom_body import SPINE_Y_MM, Canvas
-from missrate.readers._phantom_shapes import Array, Region, Waves, ellipsoid, tube
+from missrate.readers._phantom_shapes import Array, Region, Space, Waves, ellipsoid, tube
 
-GAS_HU, FLUID_HU, WALL_HU = -950.0, 12.0, 68.0
+GAS_HU, WALL_HU = -950.0, 68.0
+MEDULLA_HU = 28.0
+"""How much darker a kidney is within its cortex."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,43 +29,51 @@ class Organs:
     pancreas_radius_mm: Array  # (N,)
     pancreas_hu: float
     liver_hu: float
-    kidney_hu: float
+    kidney_hu: float  # of the medulla, so that a lesion is darker than both layers
 
 
 def organs(canvas: Canvas) -> Organs:
     """Paint all organs from back to front; what comes later covers what came before."""
-    shape = canvas.space.shape
-    kidney_hu = canvas.between(165.0, 195.0)
-    kidneys_XYZ = _kidneys(canvas, kidney_hu)
-    _spleen(canvas)
-    liver_hu = canvas.between(102.0, 122.0)
-    liver_XYZ = _liver(canvas, liver_hu)
+    line_mm, radius_mm = _pancreas_line(canvas)
     _stomach(canvas)
     _colon(canvas)
     _bowel(canvas)
     _mesenteric_vessels(canvas)
-    line_mm, radius_mm = _pancreas_line(canvas)
     _duodenum(canvas, line_mm)
+    _spleen(canvas)
+    liver_hu = canvas.between(102.0, 122.0)
+    liver_XYZ = _liver(canvas, liver_hu)
+    kidney_hu = canvas.between(165.0, 195.0)
+    kidneys_XYZ = _kidneys(canvas, kidney_hu)
     _splenic_vein(canvas, line_mm)
     vessels_XYZ = _great_vessels(canvas)
     pancreas_hu = canvas.between(90.0, 110.0)
-    region = _pancreas(canvas, line_mm, radius_mm, pancreas_hu, vessels_XYZ)
-    pancreas_XYZ = region.spread(shape)
+    pancreas_XYZ = _pancreas(canvas, line_mm, radius_mm, pancreas_hu, vessels_XYZ).spread(canvas.space.shape)
     kept_XYZ = np.maximum(vessels_XYZ, 1.0 - canvas.cavity_XYZ)
-    liver_XYZ *= 1.0 - pancreas_XYZ
+    kidneys_XYZ *= 1.0 - pancreas_XYZ
+    liver_XYZ *= (1.0 - pancreas_XYZ) * (1.0 - kidneys_XYZ) * (1.0 - vessels_XYZ)
     return Organs(
-        pancreas_XYZ, liver_XYZ, kidneys_XYZ, kept_XYZ, line_mm, radius_mm, pancreas_hu, liver_hu, kidney_hu
+        pancreas_XYZ,
+        liver_XYZ,
+        kidneys_XYZ,
+        kept_XYZ,
+        line_mm,
+        radius_mm,
+        pancreas_hu,
+        liver_hu,
+        kidney_hu - MEDULLA_HU,
     )
 
 
-def _textured(canvas: Canvas, region: Region, value_hu: float, *, grain_mm: float, spread_hu: float) -> Array:
+def textured(
+    space: Space, rng: np.random.Generator, region: Region, value_hu: float, *, grain_mm: float, spread_hu: float
+) -> Array:
     """``value_hu`` with smooth variation of ``grain_mm``, shaped like the region's box."""
-    field = canvas.rng.standard_normal(region.inside_XYZ.shape, np.float32)
-    sigma = [min(2.0, grain_mm / step) for step in canvas.space.spacing_mm]
-    smooth = gaussian_filter(field, sigma, truncate=2.5)
+    field = rng.standard_normal(region.inside_XYZ.shape, np.float32)
+    smooth = gaussian_filter(field, [min(2.0, grain_mm / step) for step in space.spacing_mm], truncate=2.5)
     spread = float(smooth.std()) if smooth.size else 1.0
-    textured: Array = (value_hu + smooth * np.float32(spread_hu / max(spread, 1e-6))).astype(np.float32)
-    return textured
+    grainy: Array = (value_hu + smooth * np.float32(spread_hu / max(spread, 1e-6))).astype(np.float32)
+    return grainy
 
 
 def _hollow(
@@ -91,13 +101,11 @@ def _kidneys(canvas: Canvas, cortex_hu: float) -> Array:
         inward_mm = x_mm - side * 3.0
         radii = (a * 0.66, b * 0.64, c * 0.74)
         medulla = ellipsoid(canvas.space, (inward_mm, y_mm + 1.0, z_mm), radii, turn=side * 0.6, waves=waves)
-        canvas.organ(medulla, cortex_hu - 28.0)
+        canvas.organ(medulla, cortex_hu - MEDULLA_HU)
         sinus_mm = (x_mm - side * 0.46 * a, y_mm + 0.35 * b, z_mm)
         sinus = ellipsoid(canvas.space, sinus_mm, (0.52 * a, 0.36 * b, 0.48 * c), turn=side * 0.6)
         canvas.organ(sinus, -70.0)
-        pelvis = ellipsoid(
-            canvas.space, sinus_mm, (0.34 * a, 0.22 * b, canvas.between(0.2, 0.36) * c), turn=side * 0.6
-        )
+        pelvis = ellipsoid(canvas.space, sinus_mm, (0.34 * a, 0.22 * b, canvas.between(0.2, 0.36) * c), turn=side * 0.6)
         canvas.organ(pelvis, canvas.between(0.0, 30.0))
         whole_XYZ = np.maximum(whole_XYZ, kidney.minus(sinus.spread(canvas.space.shape)).spread(whole_XYZ.shape))
     return whole_XYZ
@@ -107,7 +115,9 @@ def _spleen(canvas: Canvas) -> None:
     centre = canvas.place(-76.0, -20.0, 28.0, jitter_mm=3.0)
     radii = canvas.size(17.0, 36.0, 40.0, spread=0.12)
     shape = ellipsoid(canvas.space, centre, radii, turn=0.4, waves=Waves.draw(canvas.rng, 0.08, 45.0))
-    canvas.organ(shape, _textured(canvas, shape, canvas.between(118.0, 136.0), grain_mm=3.0, spread_hu=3.0))
+    canvas.organ(
+        shape, textured(canvas.space, canvas.rng, shape, canvas.between(118.0, 136.0), grain_mm=3.0, spread_hu=3.0)
+    )
 
 
 def _liver(canvas: Canvas, value_hu: float) -> Array:
@@ -125,7 +135,7 @@ def _liver(canvas: Canvas, value_hu: float) -> Array:
     found = np.nonzero(lobes_XYZ.any(axis=(1, 2)))[0]
     box = (slice(int(found[0]), int(found[-1]) + 1), slice(0, shape[1]), slice(0, shape[2]))
     whole = Region(box, lobes_XYZ[box])
-    liver = canvas.organ(whole, _textured(canvas, whole, value_hu, grain_mm=3.5, spread_hu=3.0))
+    liver = canvas.organ(whole, textured(canvas.space, canvas.rng, whole, value_hu, grain_mm=3.5, spread_hu=3.0))
     _liver_vessels(canvas, lobes_XYZ, value_hu)
     gallbladder = ellipsoid(
         space, canvas.place(44.0, 30.0, -8.0, jitter_mm=4.0), canvas.size(12.0, 15.0, 20.0, spread=0.2), turn=0.5
@@ -171,7 +181,7 @@ def _colon(canvas: Canvas) -> None:
 
 def _bowel(canvas: Canvas) -> None:
     """Loops of small bowel below the stomach: fluid, contrast or gas."""
-    for _ in range(int(canvas.rng.integers(12, 19))):
+    for _ in range(int(canvas.rng.integers(18, 27))):
         start = np.array(canvas.place(*canvas.rng.uniform((-66, 4, -88), (66, 44, -14))), np.float32)
         steps = canvas.rng.normal(0.0, (11.0, 7.0, 9.0), (3, 3)).astype(np.float32)
         line_mm = np.concatenate([start[None], start + np.cumsum(steps, axis=0)])
@@ -189,9 +199,7 @@ def _mesenteric_vessels(canvas: Canvas) -> None:
     for _ in range(10):
         end = np.array(canvas.place(*canvas.rng.uniform((-60, 15, -85), (60, 45, -10))), np.float32)
         bend = 0.5 * (root + end) + canvas.rng.normal(0.0, 6.0, 3).astype(np.float32)
-        canvas.organ(
-            tube(canvas.space, np.stack([root, bend, end]), np.array([3.0, 2.0, 1.2], np.float32)), 135.0
-        )
+        canvas.organ(tube(canvas.space, np.stack([root, bend, end]), np.array([3.0, 2.0, 1.2], np.float32)), 135.0)
     for x, radius, value_hu in ((-3.0, 3.8, 160.0), (10.0, 5.6, 145.0)):
         points = [canvas.place(x, 1.0 + 0.06 * (-10 - z), z, jitter_mm=1.0) for z in (-5.0, -35.0, -65.0, -100.0)]
         trunk = tube(canvas.space, np.array(points, np.float32), np.full(4, radius, np.float32))
@@ -256,7 +264,7 @@ def _pancreas(canvas: Canvas, line_mm: Array, radius_mm: Array, value_hu: float,
     edge = 4.0 * region.inside_XYZ * (1.0 - region.inside_XYZ)
     inside_XYZ = np.clip(region.inside_XYZ * (1.0 - edge * (1.0 - lobules)), 0.0, 1.0).astype(np.float32)
     gland = Region(region.box, inside_XYZ).minus(vessels_XYZ).within(canvas.cavity_XYZ)
-    canvas.fill(gland, _textured(canvas, gland, value_hu, grain_mm=3.0, spread_hu=7.0))
+    canvas.fill(gland, textured(canvas.space, canvas.rng, gland, value_hu, grain_mm=3.0, spread_hu=7.0))
     if canvas.between(0.0, 1.0) < 0.4:
         start = int(canvas.rng.integers(3, 9))
         width_mm = np.full(24 - start, canvas.between(1.0, 2.4), np.float32)

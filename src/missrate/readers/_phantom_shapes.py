@@ -29,8 +29,7 @@ class Space:
     def centred(shape: tuple[int, int, int], spacing_mm: Point) -> "Space":
         """``shape`` voxels of ``spacing_mm``, symmetric about 0."""
         axes = [
-            ((np.arange(n) - (n - 1) / 2) * step).astype(np.float32)
-            for n, step in zip(shape, spacing_mm, strict=True)
+            ((np.arange(n) - (n - 1) / 2) * step).astype(np.float32) for n, step in zip(shape, spacing_mm, strict=True)
         ]
         return Space(axes[0], axes[1], axes[2], spacing_mm)
 
@@ -106,7 +105,7 @@ class Waves:
         return total * np.float32(self.amplitude)
 
 
-def soft(edge: Array, width: Array | float) -> Array:
+def soft(edge: NDArray[np.floating], width: NDArray[np.floating] | float) -> Array:
     """The share inside when ``edge`` is negative inside and changes by ``width`` across a voxel."""
     share: Array = np.clip(0.5 - edge / np.maximum(width, 1e-3), 0.0, 1.0).astype(np.float32)
     return share
@@ -128,9 +127,7 @@ def ellipsoid(
     radius = np.sqrt(u * u + v * v + w * w)
     step_x, step_y, step_z = (np.float32(s) for s in space.spacing_mm)
     change = (
-        np.abs(u * cos / a - v * sin / b) * step_x
-        + np.abs(u * sin / a + v * cos / b) * step_y
-        + np.abs(w / c) * step_z
+        np.abs(u * cos / a - v * sin / b) * step_x + np.abs(u * sin / a + v * cos / b) * step_y + np.abs(w / c) * step_z
     ) / np.maximum(radius, 1e-3)
     edge = radius - 1.0
     return Region(box, soft(edge if waves is None else edge + waves.at(dx, dy, dz), change))
@@ -138,19 +135,20 @@ def ellipsoid(
 
 def tube(space: Space, points_mm: Array, radii_mm: Array) -> Region:
     """A tube along a polyline (N, 3) with a radius at each point (N,), round at its ends."""
-    reach_mm = radii_mm[:, None]
+    reach_mm = float(radii_mm.max())
     box = space.box((points_mm - reach_mm).min(axis=0).tolist(), (points_mm + reach_mm).max(axis=0).tolist())
     inside_XYZ = np.zeros([part.stop - part.start for part in box], np.float32)
     for (start, radius), (end, radius_end) in pairwise(zip(points_mm, radii_mm, strict=True)):
         reach = float(max(radius, radius_end))
         part = space.box((np.minimum(start, end) - reach).tolist(), (np.maximum(start, end) + reach).tolist())
         local = tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(part, box, strict=True))
-        share = _capsule(space, part, start, end, float(radius), float(radius_end))
+        share = _capsule(space, part, (start, end), (float(radius), float(radius_end)))
         np.maximum(inside_XYZ[local], share, out=inside_XYZ[local])
     return Region(box, inside_XYZ)
 
 
-def _capsule(space: Space, box: Box, start: Array, end: Array, radius: float, radius_end: float) -> Array:
+def _capsule(space: Space, box: Box, ends_mm: tuple[Array, Array], radii_mm: tuple[float, float]) -> Array:
+    start, end = ends_mm
     x, y, z = (c - m for c, m in zip(space.mesh(box), start, strict=True))
     along = end - start
     length2 = float(along @ along) + 1e-6
@@ -159,7 +157,7 @@ def _capsule(space: Space, box: Box, start: Array, end: Array, radius: float, ra
     distance = np.sqrt(x * x + y * y + z * z)
     step_x, step_y, step_z = (np.float32(s) for s in space.spacing_mm)
     change = (np.abs(x) * step_x + np.abs(y) * step_y + np.abs(z) * step_z) / np.maximum(distance, 1e-3)
-    return soft(distance - (np.float32(radius) + t * np.float32(radius_end - radius)), change)
+    return soft(distance - (np.float32(radii_mm[0]) + t * np.float32(radii_mm[1] - radii_mm[0])), change)
 
 
 def blob(space: Space, centre_mm: Point, radii_mm: Point, *, turn: float, waves: Waves) -> Region:
@@ -168,9 +166,7 @@ def blob(space: Space, centre_mm: Point, radii_mm: Point, *, turn: float, waves:
     box = space.box([c - reach_mm for c in centre_mm], [c + reach_mm for c in centre_mm])
     finer = [min(6, max(2, int(np.ceil(step)))) for step in space.spacing_mm]
     axes = []
-    for axis_mm, part, step, parts, centre in zip(
-        space.axes_mm, box, space.spacing_mm, finer, centre_mm, strict=True
-    ):
+    for axis_mm, part, step, parts, centre in zip(space.axes_mm, box, space.spacing_mm, finer, centre_mm, strict=True):
         within = ((np.arange(parts) + 0.5) / parts - 0.5) * step
         axes.append((axis_mm[part, None] + within - centre).astype(np.float32).ravel())
     x, y, z = axes[0][:, None, None], axes[1][None, :, None], axes[2][None, None, :]

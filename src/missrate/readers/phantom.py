@@ -69,9 +69,7 @@ def find(root: Path | None, config: Config) -> list[Entry]:  # noqa: ARG001 (pha
     entries = []
     for index in range(config.patients):
         place = str(_Place(config.cohort, config.seed, config.size_px, index, index in diseased))
-        entries.append(
-            Entry(f"{config.cohort}_{index:03d}", f"{config.cohort}_p{index:03d}", image=place, label=place)
-        )
+        entries.append(Entry(f"{config.cohort}_{index:03d}", f"{config.cohort}_p{index:03d}", image=place, label=place))
     return entries
 
 
@@ -128,7 +126,7 @@ def _case(place: _Place) -> tuple[NDArray[np.int16], NDArray[np.uint8], Grid]:
 def _space(rng: np.random.Generator, size_px: int) -> tuple[Space, Grid]:
     """A grid of constant field of view whose number of slices follows from their thickness and the scan's extent."""
     pixel_mm = float(rng.uniform(*PIXEL_AT_128_MM)) * 128 / size_px
-    slice_mm = float(rng.uniform(*SLICE_MM))
+    slice_mm = float(np.exp(rng.uniform(*np.log(SLICE_MM))))
     slices = int(np.clip(round(float(rng.uniform(*EXTENT_MM)) / slice_mm), *SLICES))
     shape, spacing_mm = (size_px, size_px, slices), (pixel_mm, pixel_mm, slice_mm)
     affine = np.diag([*spacing_mm, 1.0])
@@ -137,10 +135,8 @@ def _space(rng: np.random.Generator, size_px: int) -> tuple[Space, Grid]:
     return Space.centred(shape, spacing_mm), Grid.of(shape, affine)
 
 
-def _acquire(
-    values_XYZ: Array, space: Space, rng: np.random.Generator, *, cohort: Cohort
-) -> NDArray[np.int16]:
-    """What the scanner makes of it: reconstruction blur, correlated noise, and in the source cohort another HU scale."""
+def _acquire(values_XYZ: Array, space: Space, rng: np.random.Generator, *, cohort: Cohort) -> NDArray[np.int16]:
+    """What the scanner makes of it: blur, correlated noise, and in the source cohort another HU scale. int16 HU."""
     pixel_mm, _, slice_mm = space.spacing_mm
     kernel_mm = float(rng.uniform(1.0, 1.5))
     sharp = (kernel_mm / pixel_mm, kernel_mm / pixel_mm, min(0.4, 1.0 / slice_mm))

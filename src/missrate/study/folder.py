@@ -49,14 +49,13 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
     predicted = {entry.case_id: entry.label for entry in _entries(request.predictions)}
     extra = sorted(predicted.keys() - {entry.case_id for entry in references})
     if extra:
-        raise InputError(
-            f"Every prediction must have a reference. Got none for {', '.join(extra[:5])} ({len(extra)} in all)."
-        )
+        raise InputError(f"Every prediction must have a reference. Got none for {_some(extra)}.")
     entries = with_patients(references, request.patients)
     lesion = _lesion_label(references, request.lesion_label)
     with store.lock(request.out):
-        for old in (request.out / "statistics").glob("*"):
-            old.unlink()  # of an earlier call with perhaps other inputs; a folder evaluation is made whole or not at all
+        for ending in ("npz", "failed.json"):  # of an earlier call, perhaps with other inputs
+            for old in (request.out / "statistics").glob(f"*.{ending}"):
+                old.unlink()
         _measure_all(request, entries, predicted, lesion, workers or default_workers())
         return _finish(request, entries, predicted)
 
@@ -72,7 +71,7 @@ def measure(request: Request, entry: Entry, prediction: str | None, lesion: int)
             foreign = nifti.load_image(prediction)
             require_same(reference.grid, foreign.grid, names=("reference", "prediction"))
             label = lesion if request.prediction_label is None else request.prediction_label
-            levels_XYZ, binary = levels_of(foreign.values_XYZ, label, name=prediction)
+            levels_XYZ, binary = levels_of(foreign.values_XYZ, (label,), name=prediction)
             _require_label(foreign.values_XYZ, label, binary, prediction)
         measured = statistics.measure_case(
             np.asarray(reference.labels_XYZ == lesion),
@@ -101,7 +100,9 @@ def compare(folders: list[Path], against: Path, out: Path | None) -> dict[str, A
     points = {names[folder]: _point(value["operating_point"]) for folder, value in summaries.items()}
     if names[against] not in arms:
         raise InputError(f"--against must be one of the evaluations. Got {against}.")
-    value = comparing.compare(arms, points, against=names[against], matching=MATCHINGS[0], resamples=2000, seed=0)
+    value: dict[str, Any] = comparing.compare(
+        arms, points, against=names[against], matching=MATCHINGS[0], resamples=2000, seed=0
+    )
     if out is not None:
         store.write_json(out / "comparison.json", value)
     return value
@@ -170,13 +171,9 @@ def _measure_all(
     tasks = []
     for entry in entries:
         if entry.case_id in predicted or request.missing == "as-misses":
-            arguments = {
-                "request": request,
-                "entry": entry,
-                "lesion": lesion,
-                "prediction": predicted.get(entry.case_id),
-            }
-            tasks.append(Task(entry.case_id, measure, arguments))
+            shared = {"request": request, "lesion": lesion}
+            case = {"entry": entry, "prediction": predicted.get(entry.case_id)}
+            tasks.append(Task(entry.case_id, measure, shared | case))
     if workers == 1 or len(tasks) < 2 * workers:
         for task in tasks:
             task.run(**task.arguments)
@@ -218,15 +215,20 @@ def _finish(request: Request, entries: list[Entry], predicted: dict[str, str | N
     return value
 
 
+def _some(names: list[str]) -> str:
+    """The first five, and how many there are."""
+    return f"{', '.join(names[:5])} ({len(names)} in all)"
+
+
 def _hash_of(paths: list[Path]) -> str:
     lines = sorted(f"{path.name} {store.hash_file(path)}" for path in paths)
     return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _point(value: dict[str, Any]) -> OperatingPoint:
-    thresholds = (
-        {int(k): t for k, t in value["thresholds"].items()} if "thresholds" in value else {None: value["threshold"]}
-    )
+    thresholds: dict[int | None, float | None] = {None: value["threshold"]}
+    if "thresholds" in value:
+        thresholds = {int(fold): t for fold, t in value["thresholds"].items()}
     return OperatingPoint(value["name"], thresholds, value["chosen_on"], value["target"], value["certified"])
 
 

@@ -14,6 +14,7 @@ from missrate.core.recipe import Recipe
 from missrate.core.types import Entry, LabelMeaning, Matching
 from missrate.engine import Task
 from missrate.prepare import manifest
+from missrate.readers import nifti
 from missrate.study import estimate, work
 from missrate.study.config import NULL_ARMS, ArmConfig, SourceConfig, StudyConfig
 from missrate.study.stages import Stage
@@ -254,9 +255,7 @@ class _Planner:
     def _predict_arm(self, name: str, fold: Fold) -> Stage:
         arm, folder, source = self.study.arm(name), self.predictions(name, fold), self.study.split.source
         if arm.predictions is not None:
-            raise ConfigError(
-                f"Arm {name!r}: folders of predictions are read by `missrate evaluate`, not yet by a study."
-            )
+            return self._predict_foreign(arm, fold)
         recipe = self.study.reused(arm) if arm.run else self.study.recipe(arm)
         trained = arm.run or name
         shared = _args(run=self.run(trained, fold), recipe=recipe, source=source, views_folder=self.views(source))
@@ -270,6 +269,29 @@ class _Planner:
         config = recipe.model_dump(mode="json", include={"config", "predict", "view"})
         inputs = (self._train_name(trained, fold), f"view/{source}", "split")
         return self._prediction_stage(name, fold, inputs=inputs, config=config, tasks=tasks, recipe=recipe)
+
+    def _predict_foreign(self, arm: ArmConfig, fold: Fold) -> Stage:
+        assert arm.predictions is not None
+        source, folder = self.study.split.source, self.predictions(arm.name, fold)
+        entries = nifti.find(arm.predictions, nifti.Config(role="labels"))
+        found = {entry.case_id: str(entry.label) for entry in entries}
+        lesion = _meaning(self.study.sources[source]).lesion
+
+        def tasks() -> list[Task]:
+            shared = _args(prepared=self.prepared(source), lesion=lesion)
+            return [
+                Task(
+                    f"predict {arm.name} {c}",
+                    work.import_prediction,
+                    shared | _args(prediction=found[c], case_id=c, patient_id=p, out=folder / f"{c}.b2nd"),
+                )
+                for c, p in self.predicted(fold).items()
+                if c in found
+            ]
+
+        config = [[case_id, _fingerprint(path)] for case_id, path in sorted(found.items())]
+        inputs = ("split", f"prepare/{source}")
+        return self._prediction_stage(arm.name, fold, inputs=inputs, config=config, tasks=tasks, recipe=None)
 
     def _predict_null(self, name: str, fold: Fold) -> Stage:
         source = self.study.split.source

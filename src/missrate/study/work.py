@@ -8,6 +8,8 @@ import numpy as np
 from missrate import calibrate, compare, engine
 from missrate.core import catalog, store
 from missrate.core.errors import DataError, ProvenanceError
+from missrate.core.foreign import levels_of
+from missrate.core.grid import require_same
 from missrate.core.quantise import level_of
 from missrate.core.recipe import Recipe
 from missrate.core.types import IGNORED, LESION, CaseStatistics, Entry, LabelMeaning, Matching, OperatingPoint
@@ -15,6 +17,7 @@ from missrate.core.view import View
 from missrate.evaluate import statistics, summary, tables
 from missrate.prepare import case as prepare_case
 from missrate.prepare import views
+from missrate.readers import nifti
 
 POINT = "missrate/operating_point/1"
 INDEX = "missrate/index/1"
@@ -67,6 +70,23 @@ def predict(run: Path, recipe: Recipe, case_id: str, *, source: str, views_folde
         predict_case(run, views_folder, case_id, out, recipe=recipe)
     except DataError as error:
         store.write_json(out.with_suffix(".failed.json"), {"case_id": case_id, "reason": str(error)})
+
+
+def import_prediction(
+    prediction: str, prepared: Path, case_id: str, patient_id: str, *, lesion: tuple[int, ...], out: Path
+) -> None:
+    """One case that other software predicted, onto the prepared grid; what does not fit is named, never resampled."""
+    if out.exists():
+        return
+    try:
+        foreign = nifti.load_image(prediction)
+        grid = store.Prepared(prepared).load(case_id, patient_id).grid
+        require_same(grid, foreign.grid, names=("reference", "prediction"))
+        levels_XYZ, binary = levels_of(foreign.values_XYZ, lesion, name=prediction)
+    except DataError as error:
+        store.write_json(out.with_suffix(".failed.json"), {"case_id": case_id, "reason": str(error)})
+        return
+    store.write_prediction(out, levels_XYZ, grid, binary=binary)
 
 
 def predict_null(arm: str, prepared: Path, trained_on: dict[str, str], cases: dict[str, str], out: Path) -> None:

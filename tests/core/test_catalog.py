@@ -1,0 +1,30 @@
+"""The folder is the registry."""
+
+from pathlib import Path
+
+import pytest
+
+from missrate.core import catalog
+from missrate.core.errors import UnknownNameError
+
+
+def test_every_member_has_a_description_and_no_part_is_one() -> None:
+    for shelf in catalog.SHELVES:
+        assert catalog.names(shelf)
+        for name in catalog.names(shelf):
+            assert not name.startswith("_")
+            assert 10 < len(catalog.describe(shelf, name)) <= 118
+
+
+def test_an_unknown_name_lists_the_known_and_the_near() -> None:
+    with pytest.raises(
+        UnknownNameError, match=r"readers must be one of nifti, phantom\. Got 'nifty'\. Perhaps 'nifti'\."
+    ):
+        catalog.load("readers", "nifty")
+
+
+def test_a_users_own_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text('"""Mine."""\nUNIT = "share"\n')
+    assert catalog.load("metrics", str(tmp_path / "mine.py")).UNIT == "share"
+    with pytest.raises(UnknownNameError, match="must be a file"):
+        catalog.load("metrics", str(tmp_path / "absent.py"))

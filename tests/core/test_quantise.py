@@ -1,0 +1,52 @@
+"""Levels: every threshold with four decimals is an edge, and the stored map answers as the unquantised one."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from missrate.core.errors import DataError, InputError
+from missrate.core.quantise import TOP, decode, encode, level_of, threshold_of
+
+
+@settings(derandomize=True, max_examples=300)
+@given(st.floats(0, 1), st.integers(1, TOP))
+def test_stored_map_equals_the_unquantised_one_at_every_edge(probability: float, level: int) -> None:
+    stored = encode(np.array([probability]))[0]
+    assert (stored >= level) == (probability >= threshold_of(level))
+
+
+def test_edges_themselves_are_not_pushed_down_by_rounding() -> None:
+    edges = np.arange(TOP + 1) / TOP
+    assert (encode(edges) == np.arange(TOP + 1)).all()
+
+
+def test_zero_half_and_one_are_edges() -> None:
+    assert [level_of(t) for t in (1 / TOP, 0.5, 1.0)] == [1, 30_000, 60_000]
+    assert (encode(np.array([0.0, 0.5, 1.0])) == [0, 30_000, 60_000]).all()
+
+
+def test_four_decimals_are_exact() -> None:
+    for k in range(1, 10_001):
+        assert level_of(k / 10_000) == 6 * k
+
+
+def test_a_threshold_between_edges_goes_up() -> None:
+    # .00001 lies between level 0 (0) and level 1 (1 / 60000 = .0000167)
+    assert level_of(0.00001) == 1
+
+
+@pytest.mark.parametrize("bad", [[1.2], [-0.1], [np.nan], [0.5, np.inf]])
+def test_outside_the_unit_interval_is_refused(bad: list[float]) -> None:
+    with pytest.raises(DataError, match=r"must lie in \[0, 1\]"):
+        encode(np.array(bad))
+
+
+def test_zero_is_no_threshold() -> None:
+    with pytest.raises(InputError, match="must lie in"):
+        level_of(0.0)
+
+
+def test_empty_and_decode() -> None:
+    assert encode(np.zeros((0, 3))).shape == (0, 3)
+    assert decode(np.array([0, 30_000, 60_000], np.uint16)).tolist() == [0.0, 0.5, 1.0]

@@ -1,0 +1,104 @@
+"""Files: whole or absent, the same bytes for the same values, refused when they are something else."""
+
+import errno
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from missrate.core import store
+from missrate.core.errors import LockedError, StoreError
+from missrate.core.grid import Grid
+
+GRID = Grid.of((9, 8, 7), np.diag([1.0, 1.0, 3.0, 1.0]))
+
+
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    store.write_json(path, {"old": True})
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"a\.json could not be written: No space left on device"):
+        store.write_json(path, {"old": False})
+    assert store.read_json(path) == {"old": True}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="could not be written"):
+        store.write_text(tmp_path / "file" / "below", "x")
+
+
+def test_nan_never_reaches_a_json_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        store.write_json(tmp_path / "a.json", {"rate": float("nan")})
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    store.write_json(tmp_path / "a.json", {"schema": "missrate/split/0"})
+    with pytest.raises(StoreError, match="must have schema missrate/split/1"):
+        store.read_json(tmp_path / "a.json", store.SPLIT)
+
+
+def test_volume_round_trip_and_equal_bytes(tmp_path: Path) -> None:
+    values = np.arange(9 * 8 * 7, dtype=np.int16).reshape(9, 8, 7)
+    store.write_volume(tmp_path / "a.b2nd", values, {"x": 1})
+    store.write_volume(tmp_path / "b.b2nd", values, {"x": 1})
+    back, meta = store.read_volume(tmp_path / "a.b2nd")
+    assert (back == values).all()
+    assert back.dtype == np.int16
+    assert meta == {"x": 1}
+    assert (tmp_path / "a.b2nd").read_bytes() == (tmp_path / "b.b2nd").read_bytes()
+
+
+@pytest.mark.parametrize("keep", [0, 10, 200])
+def test_a_truncated_volume_is_refused(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "a.b2nd"
+    store.write_volume(path, np.arange(9 * 8 * 7, dtype=np.int16).reshape(9, 8, 7), {})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(StoreError, match="must be a volume of missrate"):
+        store.read_volume(path)
+
+
+def test_prediction_is_cropped_and_comes_back_whole(tmp_path: Path) -> None:
+    levels = np.zeros(GRID.shape, np.uint16)
+    levels[2:4, 5, 6] = 30_000
+    store.write_prediction(tmp_path / "p.b2nd", levels, GRID)
+    assert store.read_volume(tmp_path / "p.b2nd")[0].shape == (2, 1, 1)
+    back, grid, binary = store.read_prediction(tmp_path / "p.b2nd")
+    assert (back == levels).all()
+    assert grid == GRID
+    assert not binary
+
+
+def test_an_empty_prediction_is_a_prediction(tmp_path: Path) -> None:
+    store.write_prediction(tmp_path / "p.b2nd", np.zeros(GRID.shape, np.uint16), GRID, binary=True)
+    back, _, binary = store.read_prediction(tmp_path / "p.b2nd")
+    assert not back.any()
+    assert binary
+
+
+def _hold(folder: Path) -> None:
+    with store.lock(folder):
+        (folder / "held").touch()
+        time.sleep(30)
+
+
+def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
+    holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(tmp_path,))
+    holder.start()
+    while not (tmp_path / "held").exists():
+        time.sleep(0.05)
+    with pytest.raises(LockedError, match="in use by another missrate process"), store.lock(tmp_path):
+        pass
+    holder.kill()
+    holder.join()
+    with store.lock(tmp_path):
+        pass

@@ -1,0 +1,87 @@
+"""Worker processes: one thread each, they report, and none outlives the main process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from missrate.core.errors import DataError, MissrateError
+from missrate.engine import Pool, Task, advance, pool
+
+
+def note(path: Path) -> None:
+    advance(1, 2)
+    path.write_text(os.environ["OMP_NUM_THREADS"])
+
+
+def fail() -> None:
+    raise DataError("no")
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def drain(running: Pool) -> list[BaseException | None]:
+    errors = []
+    while running.free < running.workers:
+        errors += [error for _, error in running.completed(1.0)]
+    return errors
+
+
+def test_tasks_run_alone_report_and_raise(tmp_path: Path) -> None:
+    before = os.environ.get("OMP_NUM_THREADS")
+    with pool(1) as running:
+        running.submit(Task("write", note, {"path": tmp_path / "a"}))
+        assert drain(running) == [None]
+        assert list(running.progress()) == [("write", 1, 2)]
+        running.submit(Task("fail", fail))
+        assert isinstance(drain(running)[0], DataError)
+    assert (tmp_path / "a").read_text() == "1"
+    assert os.environ.get("OMP_NUM_THREADS") == before
+
+
+def test_a_worker_that_dies_is_one_sentence() -> None:
+    with pool(1) as running:
+        running.submit(Task("die", die))
+        with pytest.raises(MissrateError, match=r"A worker process died during die; perhaps memory"):
+            drain(running)
+
+
+ORPHAN = """
+import os, sys, time
+from pathlib import Path
+from missrate.engine import Task, pool
+from tests.test_engine import forever
+if __name__ == "__main__":
+    with pool(1) as running:
+        running.submit(Task("forever", forever, {"path": Path(sys.argv[1])}))
+        running.completed(60)
+"""
+
+
+def forever(path: Path) -> None:
+    path.write_text(str(os.getpid()))
+    time.sleep(120)
+
+
+def test_no_worker_outlives_a_killed_main_process(tmp_path: Path) -> None:
+    script, seen = tmp_path / "main.py", tmp_path / "pid"
+    script.write_text(ORPHAN)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    main = subprocess.Popen([sys.executable, str(script), str(seen)], env=environment)
+    while not (seen.exists() and seen.read_text()):
+        time.sleep(0.05)
+        assert main.poll() is None
+    main.kill()
+    main.wait()
+    worker = int(seen.read_text())
+    for _ in range(100):
+        if not Path(f"/proc/{worker}").exists() or "Z" in Path(f"/proc/{worker}/stat").read_text().split()[2]:
+            return
+        time.sleep(0.05)
+    pytest.fail("the worker is still there")
