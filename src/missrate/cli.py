@@ -24,7 +24,7 @@ app = typer.Typer(
 StudyFile = Annotated[Path, typer.Argument(help="A study file (TOML).", metavar="STUDY.toml")]
 Out = Annotated[Path | None, typer.Option(help="Where the study lives (default: missrate-<name of the study>).")]
 Assign = Annotated[list[str] | None, typer.Option("--set", help="Override a value, such as budget.steps=500.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes (default: the processors of this machine).")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Processes (default: one per processor; 0: none).")]
 Offline = Annotated[bool, typer.Option("--offline", help="Open no socket: weights must already be on disk.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -44,13 +44,16 @@ def advance(done: int, of: int) -> None:
 
 
 class Pool:
-    """A fixed number of worker processes; ``submit`` tasks, then ``completed`` yields them as they end."""
+    """Worker processes that start with the first task; ``submit`` tasks, then ``completed`` gives them as they end.
+
+    With no workers tasks run in this process as they are submitted: for debuggers and quick tests.
+    """
 
     def __init__(self, workers: int) -> None:
-        self.workers = workers
-        context = multiprocessing.get_context("spawn")
-        self._reports = context.Queue()
-        self._executor = ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(), self._reports))
+        self.workers = max(workers, 1)
+        self._inline = workers == 0
+        self._executor: ProcessPoolExecutor | None = None
+        self._reports: Any = None
         self._running: dict[Future[None], Task] = {}
 
     @property
@@ -60,6 +63,13 @@ class Pool:
 
     def submit(self, task: Task) -> None:
         """Hands a task to a worker."""
+        if self._inline:
+            self._running[_run_here(task)] = task
+            return
+        if self._executor is None:
+            context = multiprocessing.get_context("spawn")
+            self._reports = context.Queue()
+            self._executor = ProcessPoolExecutor(self.workers, context, _start_worker, (os.getpid(), self._reports))
         self._running[self._executor.submit(_run, task)] = task
 
     def completed(self, seconds: float) -> list[tuple[Task, BaseException | None]]:
@@ -82,17 +92,29 @@ class Pool:
 
     def progress(self) -> Iterator[tuple[str, int, int]]:
         """What tasks told through ``advance`` since the last call: (label, done, of)."""
-        while not self._reports.empty():
+        while self._reports is not None and not self._reports.empty():
             yield self._reports.get()
 
     def close(self) -> None:
         """Ends the workers; running tasks are cut off (they write atomically)."""
+        if self._executor is None:
+            return
         processes = list((self._executor._processes or {}).values())
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.kill() if self._running else process.join(timeout=10)
-        self._executor.shutdown(wait=True)
+        if self._running:
+            for process in processes:
+                process.kill()
+        self._executor.shutdown(wait=True, cancel_futures=True)
         self._reports.close()
+
+
+def _run_here(task: Task) -> Future[None]:
+    future: Future[None] = Future()
+    try:
+        task.run(**task.arguments)
+        future.set_result(None)
+    except Exception as error:  # handed on exactly as a worker process would
+        future.set_exception(error)
+    return future
 
 
 @contextmanager
@@ -107,6 +129,18 @@ def pool(workers: int) -> Iterator[Pool]:
         running.close()
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+def run_all(tasks: list[Task], workers: int) -> None:
+    """Runs independent tasks to the end. Raises the first exception of any of them."""
+    waiting = tasks[::-1]
+    with pool(workers) as running:
+        while waiting or running.free < running.workers:
+            while waiting and running.free:
+                running.submit(waiting.pop())
+            for _, error in running.completed(seconds=1.0):
+                if error is not None:
+                    raise error
 
 
 def _start_worker(main_pid: int, reports: Any) -> None:

@@ -55,8 +55,12 @@ def lesion_diameters_mm(case: Case) -> list[float]:
     return [float(d) for d in np.cbrt(6.0 * volumes_mm3 / np.pi)]
 
 
-def contrasts_hu(case: Case, *, at_least_voxels: int) -> list[float]:
-    """Organ around a lesion minus lesion, both without their rims, for lesions with enough voxels for a mean."""
+def contrasts_hu(case: Case, *, at_least_voxels: int, organ_around: float) -> list[float]:
+    """Organ around a lesion minus lesion, both without their rims.
+
+    Only for lesions with enough voxels for a mean, and with the labelled organ on a share ``organ_around`` of their
+    rim: beside a kidney lesion of the source cohort there may be a bit of liver, which is not its organ.
+    """
     image_XYZ, labels_XYZ, _ = case
     components = cc3d.connected_components((labels_XYZ == 2).astype(np.uint8), connectivity=26)
     flat = np.ones((3, 3, 1), bool)
@@ -66,6 +70,9 @@ def contrasts_hu(case: Case, *, at_least_voxels: int) -> list[float]:
         lesion_XYZ = components == number
         core_XYZ = binary_erosion(lesion_XYZ, flat)
         around_XYZ = organ_XYZ & binary_dilation(lesion_XYZ, flat, iterations=8)
+        rim_XYZ = binary_dilation(lesion_XYZ, flat, iterations=2) & ~lesion_XYZ
+        if (labels_XYZ[rim_XYZ] == 1).mean() < organ_around:
+            continue
         if core_XYZ.sum() >= at_least_voxels and around_XYZ.sum() >= at_least_voxels:
             found.append(float(image_XYZ[around_XYZ].mean() - image_XYZ[core_XYZ].mean()))
     return found
@@ -90,16 +97,17 @@ def test_which_patients_are_diseased_depends_on_the_seed_only() -> None:
     assert here != there
 
 
-@pytest.mark.parametrize("location", ["phantom:target:3:48:0:1", "phantom:source:3:48:0:1"])
-def test_the_same_location_gives_the_same_bits_in_another_process(location: str) -> None:
+def test_the_same_location_gives_the_same_bits_in_another_process() -> None:
+    locations = ["phantom:target:3:48:0:1", "phantom:source:3:48:0:1"]
     program = (
-        "import hashlib; from missrate.readers import phantom\n"
-        f"s, m = phantom.load_image({location!r}), phantom.load_map({location!r})\n"
-        "b = s.values_XYZ.tobytes() + m.labels_XYZ.tobytes() + repr(s.grid).encode()\n"
-        "import sys; sys.stdout.write(hashlib.sha256(b).hexdigest())"
+        "import hashlib, sys; from missrate.readers import phantom\n"
+        f"for location in {locations!r}:\n"
+        "    s, m = phantom.load_image(location), phantom.load_map(location)\n"
+        "    b = s.values_XYZ.tobytes() + m.labels_XYZ.tobytes() + repr(s.grid).encode()\n"
+        "    sys.stdout.write(hashlib.sha256(b).hexdigest() + ' ')"
     )
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert digest(location) == other
+    assert [digest(location) for location in locations] == other.split()
 
 
 def test_seed_index_and_cohort_each_give_another_case() -> None:
@@ -182,11 +190,14 @@ def test_lesion_diameters_lie_in_their_range_and_differ(cases: dict[str, Case]) 
 
 
 def test_lesions_are_darker_than_the_organ_around_them(cases: dict[str, Case]) -> None:
-    found = [c for location in TARGET for c in contrasts_hu(cases[location], at_least_voxels=25)]
-    assert len(found) >= 3
-    assert all(5.0 < c < 75.0 for c in found)
-    livers = [c for location in SOURCE for c in contrasts_hu(cases[location], at_least_voxels=25)]
-    assert all(5.0 < c < 75.0 for c in livers)
+    for locations, organ_around in ((TARGET, 0.1), (SOURCE, 0.5)):
+        found: list[float] = []
+        for location in locations:
+            found += contrasts_hu(cases[location], at_least_voxels=25, organ_around=organ_around)
+        assert len(found) >= 3
+        # declared 15 to 60; the gland's own mean is lowered where thick slices mix it with fat
+        assert all(0.0 < c < 70.0 for c in found)
+        assert 15.0 < np.median(found) < 60.0
 
 
 def test_disease_changes_the_scan_only_near_the_lesion() -> None:

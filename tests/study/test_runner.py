@@ -38,7 +38,7 @@ def go(stages: list[Stage], out: Path) -> list[str]:
             ended.append(event.stage)
         assert 0 <= event.done <= 1
 
-    runner.run(stages, out, workers=1, watch=watch)
+    runner.run(stages, out, workers=0, watch=watch)
     return ended
 
 

@@ -15,7 +15,7 @@ def uses_bf16(precision: Literal["auto", "bf16", "float32"], device: Literal["cp
     if device == "cuda":
         import torch
 
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device == "cpu" and any(flag in cpu_info("flags").split() for flag in CPU_BF16)
 
 

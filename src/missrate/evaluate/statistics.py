@@ -208,7 +208,7 @@ def save(path: Path, case: CaseStatistics) -> None:
 def load(path: Path) -> CaseStatistics:
     """The inverse of ``save``. Raises StoreError when the file is absent, damaged or of another schema."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
         plain: dict[str, Any] = json.loads(str(arrays.pop("plain")))
         schema = plain.pop("schema", None)

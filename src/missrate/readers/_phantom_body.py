@@ -22,7 +22,7 @@ SPINE_Y_MM = -38.0
 class Canvas:
     """The values of one patient while they are painted: HU without noise, float32, changed in place.
 
-    ``cavity_XYZ`` is 1 inside the abdominal wall and 0 in and outside of it; organs end there.
+    ``cavity_XYZ`` is 1 inside the abdominal wall, but 0 in spine and muscles; organs end there.
     """
 
     space: Space
@@ -51,8 +51,13 @@ class Canvas:
         under = self.values_XYZ[region.box]
         under += region.inside_XYZ * (np.asarray(value_hu, np.float32) - under)
 
+    def frame(self, region: Region, value_hu: Array | float) -> None:
+        """Like ``fill``, for bone and muscle that reach into the cavity: no organ and no lesion covers them."""
+        self.fill(region, value_hu)
+        self.cavity_XYZ[region.box] *= 1.0 - region.inside_XYZ
+
     def organ(self, region: Region, value_hu: Array | float) -> Region:
-        """The same, but only inside the abdominal wall; gives what was painted."""
+        """Like ``fill``, but only inside the cavity; gives what was painted."""
         painted = region.within(self.cavity_XYZ)
         self.fill(painted, value_hu)
         return painted
@@ -117,10 +122,10 @@ def _back_muscles(canvas: Canvas) -> None:
     sx, sy, _ = (float(s) for s in canvas.scale)
     for side in (-1.0, 1.0):
         centre = (side * 25.0 * sx, (SPINE_Y_MM - 23.0) * sy, 0.0)
-        canvas.fill(ellipsoid(space, centre, (22.0 * sx, 12.5 * sy, 900.0), turn=side * 0.25), MUSCLE_HU + 3.0)
+        canvas.frame(ellipsoid(space, centre, (22.0 * sx, 12.5 * sy, 900.0), turn=side * 0.25), MUSCLE_HU + 3.0)
         centre = (side * 28.0 * sx, (SPINE_Y_MM + 4.0) * sy, low - 10.0)
         radii = (15.0 * sx, 14.0 * sy, 0.75 * (high - low))
-        canvas.fill(ellipsoid(space, centre, radii), MUSCLE_HU + 3.0)
+        canvas.frame(ellipsoid(space, centre, radii), MUSCLE_HU + 3.0)
 
 
 def _spine(canvas: Canvas) -> None:
@@ -137,7 +142,7 @@ def _spine(canvas: Canvas) -> None:
     middle = (0.0, SPINE_Y_MM * sy, 0.0)
     outer = ellipsoid(space, middle, (19.5 * sx, 15.5 * sy, 900.0))
     inner = ellipsoid(space, middle, (16.5 * sx, 12.5 * sy, 900.0))
-    canvas.fill(outer, 95.0)
+    canvas.frame(outer, 95.0)
     canvas.fill(Region(outer.box, outer.inside_XYZ * vertebra_Z), rim_hu)
     canvas.fill(Region(inner.box, inner.inside_XYZ * vertebra_Z), spongy_hu)
     for x, y, a, b, turn in (

@@ -44,14 +44,15 @@ def organs(canvas: Canvas) -> Organs:
     liver_hu = canvas.between(102.0, 122.0)
     liver_XYZ = _liver(canvas, liver_hu)
     kidney_hu = canvas.between(165.0, 195.0)
-    kidneys_XYZ = _kidneys(canvas, kidney_hu)
+    kidneys_XYZ, sinus_XYZ = _kidneys(canvas, kidney_hu)
     _splenic_vein(canvas, line_mm)
     vessels_XYZ = _great_vessels(canvas)
     pancreas_hu = canvas.between(90.0, 110.0)
     pancreas_XYZ = _pancreas(canvas, line_mm, radius_mm, pancreas_hu, vessels_XYZ).spread(canvas.space.shape)
     kept_XYZ = np.maximum(vessels_XYZ, 1.0 - canvas.cavity_XYZ)
-    kidneys_XYZ *= 1.0 - pancreas_XYZ
-    liver_XYZ *= (1.0 - pancreas_XYZ) * (1.0 - kidneys_XYZ) * (1.0 - vessels_XYZ)
+    for later_XYZ in (kidneys_XYZ, vessels_XYZ, pancreas_XYZ):
+        liver_XYZ *= 1.0 - later_XYZ
+    kidneys_XYZ *= (1.0 - sinus_XYZ) * (1.0 - pancreas_XYZ)
     return Organs(
         pancreas_XYZ,
         liver_XYZ,
@@ -89,9 +90,9 @@ def _hollow(
     canvas.organ(inner, held)
 
 
-def _kidneys(canvas: Canvas, cortex_hu: float) -> Array:
-    """Both kidneys with bright cortex, darker medulla, sinus fat and pelvis; gives their mask without the sinus."""
-    whole_XYZ = np.zeros(canvas.space.shape, np.float32)
+def _kidneys(canvas: Canvas, cortex_hu: float) -> tuple[Array, Array]:
+    """Both kidneys with bright cortex, darker medulla, sinus fat and pelvis; gives the masks of kidneys and sinus."""
+    whole_XYZ, sinus_XYZ = (np.zeros(canvas.space.shape, np.float32) for _ in range(2))
     for side, z in ((1.0, -22.0), (-1.0, -12.0)):
         x_mm, y_mm, z_mm = canvas.place(side * 54.0, -33.0, z, jitter_mm=3.0)
         a, b, c = canvas.size(21.0, 17.5, 46.0)
@@ -107,8 +108,9 @@ def _kidneys(canvas: Canvas, cortex_hu: float) -> Array:
         canvas.organ(sinus, -70.0)
         pelvis = ellipsoid(canvas.space, sinus_mm, (0.34 * a, 0.22 * b, canvas.between(0.2, 0.36) * c), turn=side * 0.6)
         canvas.organ(pelvis, canvas.between(0.0, 30.0))
-        whole_XYZ = np.maximum(whole_XYZ, kidney.minus(sinus.spread(canvas.space.shape)).spread(whole_XYZ.shape))
-    return whole_XYZ
+        whole_XYZ += kidney.spread(whole_XYZ.shape)
+        sinus_XYZ += sinus.spread(sinus_XYZ.shape)
+    return whole_XYZ, sinus_XYZ
 
 
 def _spleen(canvas: Canvas) -> None:
@@ -260,7 +262,7 @@ def _pancreas(canvas: Canvas, line_mm: Array, radius_mm: Array, value_hu: float,
     """A lobulated, textured gland, with or without a wide duct; the duct is drawn independently of any lesion."""
     region = tube(canvas.space, line_mm, radius_mm)
     waves = Waves.draw(canvas.rng, 1.0, 9.0)
-    lobules = 1.0 + 0.5 * waves.at(*canvas.space.mesh(region.box))
+    lobules = 1.0 + 0.35 * waves.at(*canvas.space.mesh(region.box))
     edge = 4.0 * region.inside_XYZ * (1.0 - region.inside_XYZ)
     inside_XYZ = np.clip(region.inside_XYZ * (1.0 - edge * (1.0 - lobules)), 0.0, 1.0).astype(np.float32)
     gland = Region(region.box, inside_XYZ).minus(vessels_XYZ).within(canvas.cavity_XYZ)

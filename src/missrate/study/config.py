@@ -157,17 +157,18 @@ def total_steps(study: StudyConfig, arm: ArmConfig) -> int:
 def _require_equal_budgets(study: StudyConfig) -> None:
     """Evaluated arms must be comparable: one batch size, and steps equal to the budget or to another arm's total."""
     trained = [arm for arm in study.arms if arm.model and arm.evaluate]
-    totals = {total_steps(study, arm) for arm in trained}
+    totals = {arm.name: total_steps(study, arm) for arm in trained}
     for arm in trained:
         recipe = study.recipe(arm)
         if recipe.train.batch != study.budget.batch:
             raise ConfigError(
                 f"Arms must share [budget] batch {study.budget.batch}. Got {recipe.train.batch}: {arm.name!r}."
             )
-        if recipe.train.steps not in {study.budget.steps, *(totals - {total_steps(study, arm)})}:
+        others = {total for name, total in totals.items() if name != arm.name}
+        if recipe.train.steps not in {study.budget.steps, *others}:
             raise ConfigError(
                 f"An arm's steps must equal [budget] steps = {study.budget.steps} or another arm's total. "
-                f"Got {recipe.train.steps} in {arm.name!r} (totals: {sorted(totals)})."
+                f"Got {recipe.train.steps} in {arm.name!r} (other totals: {sorted(others)})."
             )
     for key in ("norm", "trainable_stages"):
         values = {arm.config[key] for arm in trained if arm.model == "maskrcnn" and key in arm.config}

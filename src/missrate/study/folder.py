@@ -14,7 +14,7 @@ from missrate.core.foreign import levels_of
 from missrate.core.grid import require_same
 from missrate.core.quantise import level_of
 from missrate.core.types import Entry, Matching, OperatingPoint
-from missrate.engine import Task, pool
+from missrate.engine import Task, run_all
 from missrate.evaluate import statistics, summary, tables
 from missrate.prepare.manifest import with_patients
 from missrate.readers import nifti
@@ -56,7 +56,7 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
         for ending in ("npz", "failed.json"):  # of an earlier call, perhaps with other inputs
             for old in (request.out / "statistics").glob(f"*.{ending}"):
                 old.unlink()
-        _measure_all(request, entries, predicted, lesion, workers or default_workers())
+        _measure_all(request, entries, predicted, lesion, default_workers() if workers is None else workers)
         return _finish(request, entries, predicted)
 
 
@@ -174,17 +174,7 @@ def _measure_all(
             shared = {"request": request, "lesion": lesion}
             case = {"entry": entry, "prediction": predicted.get(entry.case_id)}
             tasks.append(Task(entry.case_id, measure, shared | case))
-    if workers == 1 or len(tasks) < 2 * workers:
-        for task in tasks:
-            task.run(**task.arguments)
-        return
-    with pool(workers) as running:
-        while tasks or running.free < running.workers:
-            while tasks and running.free:
-                running.submit(tasks.pop(0))
-            for _, error in running.completed(seconds=1.0):
-                if error is not None:
-                    raise error
+    run_all(tasks, 0 if len(tasks) < 2 * workers else workers)
 
 
 def _finish(request: Request, entries: list[Entry], predicted: dict[str, str | None]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def run(
     out, stages = _plan(study_path, out, assign, offline=offline)
     wanted = runner.until(stages, room)
     with watcher(wanted) as watch:
-        runner.run(wanted, out, workers=workers or runner.default_workers(), watch=watch)
+        runner.run(wanted, out, workers=runner.default_workers() if workers is None else workers, watch=watch)
     return _outcome(out, wanted)
 
 

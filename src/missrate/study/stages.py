@@ -18,6 +18,7 @@ VERSION = 1
 
 State = Literal["done", "stale", "missing"]
 MARK = "missrate/stage/1"
+INDEX = "missrate/index/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +114,20 @@ class Ledger:
     def _write(self, stage: Stage, key: str, *, output: str | None, files: list[str]) -> None:
         value = {"schema": MARK, "stage": stage.name, "key": key, "output": output, "files": files}
         store.write_json(self.path(stage), value)
+
+
+def arguments(**values: object) -> dict[str, Any]:
+    """The keyword arguments of a task."""
+    return values
+
+
+def write_index(folder: Path, names: list[str]) -> Path:
+    """``index.json``: the hash of every file of a stage that leaves many, and the ones that are absent."""
+    paths = [folder / name for name in names]
+    value = {
+        "schema": INDEX,
+        "files": {path.name: store.hash_file(path) for path in paths if path.exists()},
+        "absent": sorted(path.name for path in paths if not path.exists()),
+    }
+    store.write_json(folder / "index.json", value)
+    return folder / "index.json"

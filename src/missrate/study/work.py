@@ -20,7 +20,6 @@ from missrate.prepare import views
 from missrate.readers import nifti
 
 POINT = "missrate/operating_point/1"
-INDEX = "missrate/index/1"
 
 
 def prepare(reader: str, entry: Entry, meaning: LabelMeaning, folder: Path) -> None:

@@ -4,6 +4,7 @@ Shape letters: X right, Y anterior, Z the slice and its neighbours (context). Al
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from missrate.core.types import BACKGROUND, LESION
 
 AIR_HU = -1000
-"""Fills what a patch has and the slice has not; the view's window turns it into the value of the air around a patient."""
+"""Fills what a patch has and the slice has not; the view's window makes it the air around the patient."""
 INT16 = np.iinfo(np.int16)
+Voxel = TypeVar("Voxel", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,7 @@ def corner(
     return starts[0], starts[1]
 
 
-def cut[Voxel: np.generic](
-    values: NDArray[Voxel], start: tuple[int, int], patch_px: tuple[int, int], *, fill: int
-) -> NDArray[Voxel]:
+def cut(values: NDArray[Voxel], start: tuple[int, int], patch_px: tuple[int, int], *, fill: int) -> NDArray[Voxel]:
     """The first two axes from ``start`` on, ``patch_px`` long; what lies outside of the array is ``fill``. A copy."""
     result = np.full((*patch_px, *values.shape[2:]), fill, values.dtype)
     source, target = [], []
@@ -84,5 +84,5 @@ def cut[Voxel: np.generic](
 
 def vary_hu(image: NDArray[np.int16], scale: float, shift_hu: float) -> NDArray[np.int16]:
     """``hu * scale + shift_hu``, rounded, clipped to int16; any shape."""
-    varied = np.rint(image * np.float32(scale) + np.float32(shift_hu))
-    return np.clip(varied, INT16.min, INT16.max).astype(np.int16)
+    varied: NDArray[np.float32] = np.rint(image * np.float32(scale) + np.float32(shift_hu))
+    return np.clip(varied, INT16.min, INT16.max, out=varied).astype(np.int16)

@@ -4,7 +4,7 @@ Shape letters: B batch, C channels (context slices), X right, Y anterior, Z supe
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,7 @@ def validation_batch(cases: Sequence[ViewedCase], recipe: Recipe, number: int) -
 def batches(cases: Sequence[ViewedCase], recipe: Recipe, steps: Iterable[int]) -> Iterator[Batch]:
     """``batch`` for each of ``steps`` in order; a thread prepares the next one while the caller uses this one."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as ahead:
-        coming = None
+        coming: Future[Batch] | None = None
         for step in steps:
             previous, coming = coming, ahead.submit(batch, cases, recipe, step)
             if previous is not None:
@@ -82,8 +82,8 @@ def _draw(
     diseased = _by_patient([case for case in cases if case.lesion_slices.size])
     if lesion_share > 0 and not diseased:
         raise InputError(
-            f"Training with lesion_share {lesion_share:g} must get a case with a lesion. Got {len(cases)} cases without "
-            "one; perhaps [labels] lesion names another number, or the lesions vanish at this spacing."
+            f"Training with lesion_share {lesion_share:g} must get a case with a lesion. Got {len(cases)} cases "
+            "without one; perhaps [labels] lesion names another number, or the lesions vanish at this spacing."
         )
     image_BCXY = np.empty((size, channels, *how.patch_px), np.float32)
     label_BXY = np.empty((size, *how.patch_px), np.uint8)

@@ -1,0 +1,131 @@
+"""Applies a trained 2D model to scans: slices through the view and back onto the scan's own grid.
+
+Shape letters: B batch, C channels (context slices), X right, Y anterior, Z superior.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from missrate.core import checkpoint, store
+from missrate.core.errors import DataError, StoreError
+from missrate.core.grid import Grid
+from missrate.core.precision import uses_bf16
+from missrate.core.quantise import encode
+from missrate.core.recipe import Recipe, read_recipe
+from missrate.models._build import build_model
+
+Z_CHUNK = 8
+"""Slices that are turned into levels at once: float64 of a whole scan would be four times the probability."""
+ROUNDING = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A finished model in evaluation mode on its device, and the recipe by which it is applied."""
+
+    model: nn.Module
+    recipe: Recipe
+    device: torch.device
+
+
+def load_run(run: Path, recipe: Recipe | None = None) -> Loaded:
+    """The model of a finished run; the two loaded last are kept as long as their weights do not change on disk.
+
+    ``recipe`` replaces the run's own, with other predict settings or another way to combine instances. Raises
+    StoreError for weights that are absent, damaged or of another model, and ConfigError for a recipe.
+    """
+    weights = run / checkpoint.WEIGHTS
+    if not checkpoint.finished(run):
+        raise StoreError(f"{run} must be a finished run. Got no {checkpoint.WEIGHTS}; perhaps it is still training.")
+    recipe = recipe or read_recipe(run / "recipe.toml")
+    return _load(weights.resolve(), weights.stat().st_mtime_ns, recipe.model_dump_json())
+
+
+@lru_cache(maxsize=2)
+def _load(weights: Path, _changed_ns: int, recipe_json: str) -> Loaded:
+    recipe = Recipe.model_validate_json(recipe_json)
+    model = build_model(recipe)
+    try:
+        model.load_state_dict(checkpoint.load(weights))
+    except RuntimeError as error:
+        raise StoreError(f"{weights} must fit the recipe of arm {recipe.arm!r}. Got: {error}") from error
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Loaded(model.to(device).eval(), recipe, device)
+
+
+def predict_image(loaded: Loaded, image_XYZ: NDArray[np.int16]) -> NDArray[np.float32]:
+    """The probability of lesion in [0, 1] for each voxel of an image in the view (HU); the same shape.
+
+    Slices go through in batches of ``predict.batch``; with ``predict.flip_x`` the mean of both directions. Raises
+    DataError when the model gives something else than probabilities of the slice's size.
+    """
+    recipe, depth = loaded.recipe, image_XYZ.shape[2]
+    probability_XYZ = np.empty(image_XYZ.shape, np.float32)
+    for first in range(0, depth, recipe.predict.batch):
+        last = min(first + recipe.predict.batch, depth)
+        slabs_BCXY = np.stack([recipe.view.slab(image_XYZ, z) for z in range(first, last)])
+        image_BCXY = torch.from_numpy(slabs_BCXY).to(loaded.device)
+        probability_BXY = _probability(loaded, image_BCXY)
+        if recipe.predict.flip_x:
+            mirrored_BXY = _probability(loaded, image_BCXY.flip(2)).flip(1)
+            probability_BXY = (probability_BXY + mirrored_BXY) / 2
+        probability_XYZ[:, :, first:last] = np.moveaxis(probability_BXY.cpu().numpy(), 0, 2)
+    return probability_XYZ
+
+
+def _probability(loaded: Loaded, image_BCXY: Tensor) -> Tensor:
+    """BXY, float32, checked."""
+    model: Any = loaded.model
+    bf16 = uses_bf16(loaded.recipe.train.precision, loaded.device.type)
+    with torch.inference_mode(), torch.autocast(loaded.device.type, torch.bfloat16, enabled=bf16):
+        probability_B1XY: Tensor = model.probability(image_BCXY)
+    wanted = (image_BCXY.shape[0], 1, *image_BCXY.shape[2:])
+    if tuple(probability_B1XY.shape) != wanted:
+        raise DataError(f"Model {loaded.recipe.model!r} must give shape {wanted}. Got {tuple(probability_B1XY.shape)}.")
+    probability_BXY = probability_B1XY[:, 0].float()
+    low, high = float(probability_BXY.min()), float(probability_BXY.max())
+    if not (low >= -ROUNDING and high <= 1.0 + ROUNDING):
+        raise DataError(
+            f"Model {loaded.recipe.model!r} must give probabilities in [0, 1]. Got {low:g} to {high:g}; "
+            "perhaps these are logits."
+        )
+    return probability_BXY.clamp(0.0, 1.0)
+
+
+def predict_scan(loaded: Loaded, image_XYZ: NDArray[np.int16], grid: Grid) -> NDArray[np.uint16]:
+    """Levels (see ``quantise``) on the scan's own grid, from its HU: through the view, the model, and back.
+
+    0 where the view does not look. Raises DataError as ``predict_image`` does.
+    """
+    view = loaded.recipe.view
+    probability_XYZ = predict_image(loaded, view.apply_image(image_XYZ, grid))
+    return _levels(view.invert(probability_XYZ, view.box(image_XYZ), grid))
+
+
+def predict_case(run: Path, views_folder: Path, case_id: str, out: Path, *, recipe: Recipe | None = None) -> None:
+    """Writes the prediction of one materialised case onto its own grid, unless ``out`` exists.
+
+    ``views_folder`` must hold the view of the recipe. Raises StoreError and DataError; then nothing was written.
+    """
+    if out.exists():
+        return
+    loaded = load_run(run, recipe)
+    case = store.read_view(views_folder, case_id)
+    probability_XYZ = predict_image(loaded, case.image_XYZ)
+    native_XYZ = loaded.recipe.view.invert(probability_XYZ, case.box, case.grid)
+    store.write_prediction(out, _levels(native_XYZ), case.grid)
+
+
+def _levels(probability_XYZ: NDArray[np.float32]) -> NDArray[np.uint16]:
+    levels_XYZ = np.empty(probability_XYZ.shape, np.uint16)
+    for first in range(0, probability_XYZ.shape[2], Z_CHUNK):
+        chunk = np.s_[:, :, first : first + Z_CHUNK]
+        levels_XYZ[chunk] = encode(probability_XYZ[chunk])
+    return levels_XYZ

@@ -1,0 +1,175 @@
+"""What a study left on disk, read once and laid out for drawing."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from missrate.core import store
+from missrate.core.errors import StoreError
+
+Json = dict[str, Any]
+Fold = int | None
+
+NULL_ARMS = ("nothing", "everything", "location_prior")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A", "#44337A")
+"""Okabe and Ito's colours, told apart with any colour vision, without the yellow that vanishes on white; then two more."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+NULL_GREY, NULL_DASHES = "#777777", {"nothing": ":", "everything": "--", "location_prior": "-."}
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How one arm looks in every figure and table."""
+
+    colour: str
+    marker: str
+    line: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """An evaluated arm: its ``summary.json``, its rows of ``lesions.csv``, and its looks."""
+
+    name: str
+    null: bool
+    summary: Json
+    lesions: list[dict[str, str]]
+    style: Style
+
+    @property
+    def point(self) -> Json:
+        """The primary operating point."""
+        point: Json = self.summary["operating_point"]
+        return point
+
+    def entries(self) -> list[Json]:
+        """Every combination of point and rule, the primary one first."""
+        return [self.summary, *self.summary["also"]]
+
+    def entry(self, point: str, rule: str = "overlap") -> Json | None:
+        """The results at the point of this name under a matching rule; None when there are none."""
+        pairs = ((e, e["operating_point"]["name"], e["matching"]["rule"]) for e in self.entries())
+        return next((e for e, name, its_rule in pairs if (name, its_rule) == (point, rule)), None)
+
+    def missed(self) -> list[dict[str, str]]:
+        """The rows of lesions that are missed at the primary point, largest first."""
+        rows = [row for row in self.lesions if row.get(f"found_{self.point['name']}") == "0"]
+        return sorted(rows, key=lambda row: (-int(row["voxels"]), row["case_id"], int(row["lesion"])))
+
+    def threshold(self, fold: Fold) -> float | None:
+        """The threshold of the primary point in a fold."""
+        by_fold: Json = self.point.get("thresholds") or {}
+        value: float | None = by_fold.get(str(fold), self.point["threshold"])
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a training run says of itself; empty where a file is absent."""
+
+    provenance: Json
+    log: list[Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Everything that the page is drawn from."""
+
+    study: Json
+    arms: list[Arm]
+    comparison: Json
+    split: Json
+    prepared: dict[str, store.Prepared]
+    manifests: dict[str, Json]
+    refused: dict[str, list[dict[str, str]]]
+    runs: dict[str, list[Run]]
+    styles: dict[str, Style]
+    predictions: dict[str, dict[Fold, Path]]
+    hashes: dict[str, str]
+
+    @property
+    def source(self) -> str:
+        """The source whose patients were split and tested."""
+        name: str = self.study["split"]["source"]
+        return name
+
+    def trained_arms(self) -> list[Arm]:
+        """The arms that are no null arms."""
+        return [arm for arm in self.arms if not arm.null]
+
+    def points(self) -> list[str]:
+        """The names of all operating points, those that are primary for some arm first."""
+        primary = [arm.point["name"] for arm in self.trained_arms() or self.arms]
+        every = [entry["operating_point"]["name"] for arm in self.arms for entry in arm.entries()]
+        return list(dict.fromkeys([*primary, *every]))
+
+    def describe(self, case_id: str, lesion: int) -> Json:
+        """What ``prepare`` wrote about a lesion (numbered from 1)."""
+        for case in self.manifests[self.source]["cases"]:
+            if case["case_id"] == case_id:
+                described: Json = case["lesions"][lesion - 1]
+                return described
+        raise StoreError(f"{case_id} must be in the manifest of {self.source}. Got none; perhaps evaluate again.")
+
+
+def read(
+    *,
+    study: Json,
+    summaries: dict[str, Path],
+    lesions: dict[str, Path],
+    comparison: Path,
+    split: Path,
+    prepared: dict[str, Path],
+    runs: dict[str, list[Path]],
+    predictions: dict[str, dict[Fold, Path]],
+) -> Material:
+    """Reads all files. A source that no arm used has no folder and is left out. Raises StoreError."""
+    used = {name: store.Prepared(path) for name, path in prepared.items() if (path / "manifest.json").exists()}
+    styles = _styles([*summaries, *(name for name in runs if name not in summaries)])
+    arms = [
+        Arm(name, name in NULL_ARMS, store.read_json(path), _rows(lesions[name]), styles[name])
+        for name, path in summaries.items()
+    ]
+    return Material(
+        study=study,
+        arms=arms,
+        comparison=store.read_json(comparison),
+        split=store.read_json(split, store.SPLIT),
+        prepared=used,
+        manifests={name: data.manifest() for name, data in used.items()},
+        refused={name: _rows(data.folder / "refused.csv") for name, data in used.items()},
+        runs={name: [_run(folder) for folder in folders] for name, folders in runs.items()},
+        styles=styles,
+        predictions=predictions,
+        hashes={"split.json": store.hash_file(split), "comparison.json": store.hash_file(comparison)}
+        | {f"evaluation/{name}/summary.json": store.hash_file(path) for name, path in summaries.items()},
+    )
+
+
+def _styles(names: list[str]) -> dict[str, Style]:
+    styles = {name: Style(NULL_GREY, ".", NULL_DASHES[name]) for name in names if name in NULL_ARMS}
+    for index, name in enumerate(name for name in names if name not in NULL_ARMS):
+        again = index // len(COLOURS)
+        line = "-" if again == 0 else (0, (6, 1 + again))
+        styles[name] = Style(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)], line)
+    return styles
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise StoreError(f"{path} must be readable. Got: {error.strerror or error}.") from error
+
+
+def _run(folder: Path) -> Run:
+    provenance = folder / "provenance.json"
+    log = folder / "log.jsonl"
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    return Run(
+        store.read_json(provenance) if provenance.exists() else {},
+        [json.loads(line) for line in lines if line.strip()],
+    )

@@ -1,0 +1,99 @@
+"""Where a study's files lie and what its split says: the one place that stages ask."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from missrate import split as splitting
+from missrate.core.types import Matching
+from missrate.study.config import ArmConfig, StudyConfig
+
+Fold = int | None
+"""None where a study has parts instead of folds."""
+
+
+@dataclass
+class Layout:
+    """``out`` is the study's folder. What depends on the split may be asked once the split exists."""
+
+    study: StudyConfig
+    out: Path
+    offline: bool = False
+
+    @cached_property
+    def folds(self) -> list[Fold]:
+        return list(range(self.study.split.folds)) if self.study.split.folds else [None]
+
+    @property
+    def calibrates(self) -> bool:
+        """With folds the other folds calibrate; without, a calibration part must exist."""
+        return self.folds != [None] or bool((self.study.split.parts or {}).get("calibration"))
+
+    def training_folds(self, arm: ArmConfig) -> list[Fold]:
+        """A run on another source sees none of the split patients, so one run serves all folds."""
+        return self.folds if self.source_of(arm) == self.study.split.source else [None]
+
+    def source_of(self, arm: ArmConfig) -> str:
+        return arm.source or self.study.split.source
+
+    @property
+    def matchings(self) -> list[Matching]:
+        least_ml = self.study.evaluate.least_volume_ml
+        iou = Matching("iou", self.study.evaluate.iou_minimum, least_volume_ml=least_ml)
+        return [Matching("overlap", least_volume_ml=least_ml), iou]
+
+    def prepared(self, source: str) -> Path:
+        return self.out / "prepared" / source
+
+    def views(self, source: str) -> Path:
+        return self.prepared(source) / "views" / self.study.view.key()
+
+    def run(self, arm: str, fold: Fold) -> Path:
+        fold = fold if fold in self.training_folds(self.study.arm(arm)) else None
+        return self.out / "runs" / arm / _fold_path(fold) / f"seed{self.study.split.seed}"
+
+    def predictions(self, arm: str, fold: Fold) -> Path:
+        return self.out / "predictions" / arm / _fold_path(fold)
+
+    def statistics(self, arm: str) -> Path:
+        return self.out / "evaluation" / arm / "statistics"
+
+    @property
+    def split_path(self) -> Path:
+        return self.out / "split.json"
+
+    def _split(self) -> dict[str, Any]:
+        return splitting.read(self.split_path, self.prepared(self.study.split.source) / "manifest.json")
+
+    def cases(self, *places: str | int) -> dict[str, str]:
+        """Case to patient, of the given parts or folds, in the order of case ids."""
+        value = self._split()
+        return {c: p for c, p in sorted(value["cases"].items()) if value["patients"][p] in places}
+
+    def trained_on(self, fold: Fold) -> dict[str, str]:
+        return self.cases("train") if fold is None else self.cases(*(k for k in self.folds if k not in (fold, None)))
+
+    def predicted(self, fold: Fold) -> dict[str, str]:
+        return self.cases("calibration", "test") if fold is None else self.cases(fold)
+
+    def statistics_files(self, arm: str, part: str) -> list[Path]:
+        cases = self.cases(part) if self.folds == [None] else self.cases(*self.folds)  # type: ignore[arg-type]
+        return [self.statistics(arm) / f"{case_id}.npz" for case_id in cases]
+
+    def train_name(self, arm: str, fold: Fold) -> str:
+        fold = fold if fold in self.training_folds(self.study.arm(arm)) else None
+        return "/".join(["train", arm, *([f"fold{fold}"] if fold is not None else [])])
+
+    def predict_name(self, name: str, fold: Fold) -> str:
+        return "/".join(["predict", name, *([f"fold{fold}"] if fold is not None else [])])
+
+    def point_files(self, name: str) -> list[Path]:
+        return [self.out / "calibration" / name / "operating_point.json"] if self.calibrates else []
+
+    def point_stages(self, name: str) -> list[str]:
+        return [f"calibrate/{name}"] if self.calibrates else []
+
+
+def _fold_path(fold: Fold) -> str:
+    return "all" if fold is None else f"fold{fold}"

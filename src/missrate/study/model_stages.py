@@ -1,0 +1,176 @@
+"""Stages that make predictions: train, and predict by trained, null and foreign arms."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from missrate.core import store
+from missrate.core.errors import DataError
+from missrate.core.recipe import Recipe
+from missrate.engine import Task
+from missrate.readers import nifti
+from missrate.study import estimate, work
+from missrate.study.config import NULL_ARMS, ArmConfig
+from missrate.study.data_stages import fingerprint_of, meaning_of
+from missrate.study.layout import Fold, Layout
+from missrate.study.stages import Stage, arguments, write_index
+
+
+def train(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:
+    recipe, run, source = layout.study.recipe(arm), layout.run(arm.name, fold), layout.source_of(arm)
+    parent = arm.init[4:] if arm.init.startswith("arm:") else None
+    parent_run = layout.run(parent, fold) if parent else None
+    inputs = [f"view/{source}", "split", *([layout.train_name(parent, fold)] if parent else [])]
+
+    def tasks() -> list[Task]:
+        given = arguments(
+            run=run,
+            recipe=recipe,
+            parts=_training_cases(layout, source, fold),
+            provenance=_provenance(layout, source, fold, parent_run),
+            views_folder=layout.views(source),
+            arm_weights=parent_run and parent_run / "weights.safetensors",
+            offline=layout.offline,
+        )
+        return [Task(layout.train_name(arm.name, fold), work.train, given)]
+
+    return Stage(
+        name=layout.train_name(arm.name, fold),
+        inputs=tuple(inputs),
+        config=recipe.model_dump(mode="json"),
+        owns=(str(run.relative_to(layout.out)),),
+        tasks=tasks,
+        finish=lambda: [run / "weights.safetensors", run / "recipe.toml", run / "provenance.json"],
+        estimate=estimate.train(recipe),
+    )
+
+
+def _training_cases(layout: Layout, source: str, fold: Fold) -> dict[str, list[str]]:
+    if source != layout.study.split.source:
+        cases = store.Prepared(layout.prepared(source)).manifest()["cases"]
+        return {"train": [case["case_id"] for case in cases], "validation": []}
+    return {"train": list(layout.trained_on(fold)), "validation": list(layout.cases("validation"))}
+
+
+def _provenance(layout: Layout, source: str, fold: Fold, parent_run: Path | None) -> dict[str, Any]:
+    """Which patients the weights have seen, by source, those of the parent included."""
+    cases = store.Prepared(layout.prepared(source)).manifest()["cases"]
+    used = {case_id for ids in _training_cases(layout, source, fold).values() for case_id in ids}
+    seen = {source: sorted({case["patient_id"] for case in cases if case["case_id"] in used})}
+    if parent_run is not None:
+        for name, patients in store.read_json(parent_run / "provenance.json")["patients"].items():
+            seen[name] = sorted({*patients, *seen.get(name, [])})
+    _require_no_twins(layout, cases, used, source)
+    return {
+        "patients": seen,
+        "fold": fold,
+        "split": store.hash_file(layout.split_path),
+        "manifest": store.hash_file(layout.prepared(source) / "manifest.json"),
+        "parent": parent_run and store.hash_file(parent_run / "weights.safetensors"),
+    }
+
+
+def _require_no_twins(layout: Layout, cases: list[dict[str, Any]], used: set[str], source: str) -> None:
+    """Raises DataError when a scan of another source holds the voxels of a scan that will be tested."""
+    if source == layout.study.split.source:
+        return
+    others = store.Prepared(layout.prepared(layout.study.split.source)).manifest()["cases"]
+    tested = {case["image_hash"]: case["case_id"] for case in others}
+    for case in cases:
+        if case["case_id"] in used and case["image_hash"] in tested:
+            raise DataError(
+                f"Sources must not share scans. Got {case['case_id']} of {source} with the voxels of "
+                f"{tested[case['image_hash']]}; remove it from {source}."
+            )
+
+
+def predict(layout: Layout, name: str, fold: Fold) -> Stage:
+    stage = _predict_null if name in NULL_ARMS else _predict_arm
+    return stage(layout, name, fold)
+
+
+def _predict_arm(layout: Layout, name: str, fold: Fold) -> Stage:
+    arm, folder, source = layout.study.arm(name), layout.predictions(name, fold), layout.study.split.source
+    if arm.predictions is not None:
+        return _predict_foreign(layout, arm, fold)
+    recipe = layout.study.reused(arm) if arm.run else layout.study.recipe(arm)
+    trained = arm.run or name
+    shared = arguments(run=layout.run(trained, fold), recipe=recipe, source=source, views_folder=layout.views(source))
+
+    def tasks() -> list[Task]:
+        return [
+            Task(f"predict {name} {c}", work.predict, shared | arguments(case_id=c, out=folder / f"{c}.b2nd"))
+            for c in layout.predicted(fold)
+        ]
+
+    config = recipe.model_dump(mode="json", include={"config", "predict", "view"})
+    inputs = (layout.train_name(trained, fold), f"view/{source}", "split")
+    return _prediction_stage(layout, name, fold, inputs=inputs, config=config, tasks=tasks, recipe=recipe)
+
+
+def _predict_foreign(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:
+    assert arm.predictions is not None
+    source, folder = layout.study.split.source, layout.predictions(arm.name, fold)
+    entries = nifti.find(arm.predictions, nifti.Config(role="labels"))
+    found = {entry.case_id: str(entry.label) for entry in entries}
+    lesion = meaning_of(layout.study.sources[source]).lesion
+
+    def tasks() -> list[Task]:
+        shared = arguments(prepared=layout.prepared(source), lesion=lesion)
+        return [
+            Task(
+                f"predict {arm.name} {c}",
+                work.import_prediction,
+                shared | arguments(prediction=found[c], case_id=c, patient_id=p, out=folder / f"{c}.b2nd"),
+            )
+            for c, p in layout.predicted(fold).items()
+            if c in found
+        ]
+
+    config = [[case_id, fingerprint_of(path)] for case_id, path in sorted(found.items())]
+    inputs = ("split", f"prepare/{source}")
+    return _prediction_stage(layout, arm.name, fold, inputs=inputs, config=config, tasks=tasks, recipe=None)
+
+
+def _predict_null(layout: Layout, name: str, fold: Fold) -> Stage:
+    source = layout.study.split.source
+
+    def tasks() -> list[Task]:
+        given = arguments(
+            arm=name,
+            prepared=layout.prepared(source),
+            trained_on=layout.trained_on(fold),
+            cases=layout.predicted(fold),
+            out=layout.predictions(name, fold),
+        )
+        return [Task(f"predict {name}", work.predict_null, given)]
+
+    return _prediction_stage(
+        layout, name, fold, inputs=("split", f"prepare/{source}"), config=name, tasks=tasks, recipe=None
+    )
+
+
+def _prediction_stage(
+    layout: Layout,
+    name: str,
+    fold: Fold,
+    *,
+    inputs: tuple[str, ...],
+    config: object,
+    tasks: Callable[[], list[Task]],
+    recipe: Recipe | None,
+) -> Stage:
+    folder = layout.predictions(name, fold)
+
+    def finish() -> list[Path]:
+        return [write_index(folder, [f"{case_id}.b2nd" for case_id in layout.predicted(fold)])]
+
+    return Stage(
+        name=layout.predict_name(name, fold),
+        inputs=inputs,
+        config=config,
+        owns=(str(folder.relative_to(layout.out)),),
+        tasks=tasks,
+        finish=finish,
+        estimate=estimate.predict(recipe),
+    )

@@ -1,0 +1,140 @@
+"""Stages that make results: evaluate, calibrate, summarise, compare, report."""
+
+from pathlib import Path
+
+from missrate.core import store
+from missrate.engine import Task
+from missrate.study import work
+from missrate.study.layout import Layout
+from missrate.study.stages import INDEX, Stage, arguments, write_index
+
+
+def evaluate(layout: Layout, name: str) -> Stage:
+    source, settings = layout.study.split.source, layout.study.evaluate
+
+    def tasks() -> list[Task]:
+        shared = arguments(
+            prepared=layout.prepared(source),
+            thresholds=settings.thresholds,
+            floor=settings.floor,
+            as_misses=settings.missing == "as-misses",
+        )
+        return [
+            Task(
+                f"evaluate {name} {c}",
+                work.measure,
+                shared
+                | arguments(
+                    case_id=c,
+                    patient_id=p,
+                    fold=fold,
+                    prediction=layout.predictions(name, fold) / f"{c}.b2nd",
+                    out=layout.statistics(name) / f"{c}.npz",
+                ),
+            )
+            for fold in layout.folds
+            for c, p in layout.predicted(fold).items()
+        ]
+
+    def finish() -> list[Path]:
+        return [write_index(layout.statistics(name), [f"{c}.npz" for f in layout.folds for c in layout.predicted(f)])]
+
+    inputs = (f"prepare/{source}", "split", *(layout.predict_name(name, fold) for fold in layout.folds))
+    config = settings.model_dump(include={"thresholds", "floor", "missing"})
+    owns = (str(layout.statistics(name).relative_to(layout.out)),)
+    return Stage(f"evaluate/{name}", inputs, config, owns, tasks, finish)
+
+
+def calibrate(layout: Layout, name: str) -> Stage:
+    out = layout.point_files(name)[0]
+    target = layout.study.evaluate.target
+
+    def tasks() -> list[Task]:
+        cases = layout.statistics_files(name, "calibration")
+        by_fold = layout.folds != [None]
+        given = arguments(cases=cases, out=out, target=target, matching=layout.matchings[0], by_fold=by_fold)
+        return [Task(f"calibrate {name}", work.choose_point, given)]
+
+    config = [target.model_dump(), layout.study.evaluate.least_volume_ml]
+    owns = (str(out.parent.relative_to(layout.out)),)
+    return Stage(f"calibrate/{name}", (f"evaluate/{name}", "split"), config, owns, tasks, lambda: [out])
+
+
+def summarise(layout: Layout, name: str) -> Stage:
+    folder, settings = layout.out / "evaluation" / name, layout.study.evaluate
+
+    def tasks() -> list[Task]:
+        cases = layout.statistics_files(name, "test")
+        index = store.read_json(layout.statistics(name) / "index.json", INDEX)
+        wanted = {path.stem for path in cases}
+        source_manifest = layout.prepared(layout.study.split.source) / "manifest.json"
+        given = arguments(
+            cases=cases,
+            folder=folder,
+            points=layout.point_files(name),
+            fixed=settings.thresholds,
+            folds=layout.folds,
+            arm=name,
+            matchings=layout.matchings,
+            part="test" if layout.folds == [None] else "out-of-fold",
+            seed=layout.study.split.seed,
+            missing=sorted(wanted & {Path(file).stem for file in index["absent"]}),
+            failed=[],
+            inputs={
+                "reference": store.hash_file(source_manifest),
+                "predictions": store.hash_file(layout.statistics(name) / "index.json"),
+            },
+            resamples=settings.resamples,
+        )
+        return [Task(f"summarise {name}", work.summarise, given)]
+
+    files = [folder / file for file in ("summary.json", "lesions.csv", "cases.csv")]
+    config = settings.model_dump(exclude={"target", "against", "null_arms"})
+    owns = tuple(str(file.relative_to(layout.out)) for file in files)
+    inputs = (f"evaluate/{name}", "split", *layout.point_stages(name))
+    return Stage(f"summarise/{name}", inputs, config, owns, tasks, lambda: files)
+
+
+def compare(layout: Layout, arms: list[str]) -> Stage:
+    out, settings = layout.out / "comparison" / "comparison.json", layout.study.evaluate
+    against = settings.against or arms[0]
+
+    def tasks() -> list[Task]:
+        given = arguments(
+            arms={arm: layout.statistics_files(arm, "test") for arm in arms},
+            points={arm: layout.point_files(arm) for arm in arms},
+            out=out,
+            folds=layout.folds,
+            against=against,
+            matching=layout.matchings[0],
+            resamples=settings.resamples,
+            seed=layout.study.split.seed,
+        )
+        return [Task("compare", work.compare_arms, given)]
+
+    config = [against, settings.resamples, settings.least_volume_ml]
+    inputs = ("split", *(f"evaluate/{a}" for a in arms), *(s for a in arms for s in layout.point_stages(a)))
+    return Stage("compare", inputs, config, ("comparison",), tasks, lambda: [out])
+
+
+def report(layout: Layout, arms: list[str]) -> Stage:
+    out = layout.out / "report" / "index.html"
+    trained = [arm for arm in layout.study.arms if arm.model]
+
+    def tasks() -> list[Task]:
+        inputs = {
+            "study": layout.study.model_dump(mode="json"),
+            "summaries": {arm: layout.out / "evaluation" / arm / "summary.json" for arm in arms},
+            "lesions": {arm: layout.out / "evaluation" / arm / "lesions.csv" for arm in arms},
+            "comparison": layout.out / "comparison" / "comparison.json",
+            "split": layout.split_path,
+            "prepared": {source: layout.prepared(source) for source in layout.study.sources},
+            "runs": {arm.name: [layout.run(arm.name, f) for f in layout.training_folds(arm)] for arm in trained},
+            "predictions": {arm: {f: layout.predictions(arm, f) for f in layout.folds} for arm in arms},
+        }
+        return [Task("report", work.draw_report, arguments(out=out, inputs=inputs))]
+
+    runs = [layout.train_name(arm.name, fold) for arm in trained for fold in layout.training_folds(arm)]
+    inputs = ("compare", *(f"summarise/{arm}" for arm in arms), *runs)
+    config = layout.study.model_dump(mode="json", include={"report", "arms"})
+    return Stage("report", inputs, config, ("report",), tasks, lambda: [out])

@@ -1,0 +1,200 @@
+"""Matching: hand-drawn cases, and brute force with an independent labeller and an independent assignment."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from missrate.core import matching
+from missrate.core.errors import InputError
+from missrate.core.quantise import level_of
+from missrate.core.types import Matching
+from tests.drawn import IOU, OVERLAP, STRICT, TENTHS, case, drawn, measured
+
+HALF = level_of(0.5)
+
+
+def test_a_candidate_over_two_lesions_finds_both_by_overlap_and_one_of_them_one_to_one() -> None:
+    # Lesions of 2 voxels each, candidate of 6: both intersections over unions are 2 / 6.
+    over_two = case("##..##", "######")
+    by_overlap = matching.outcome(over_two, HALF, OVERLAP)
+    assert by_overlap.found.tolist() == [True, True]
+    assert (by_overlap.matched, by_overlap.false_positives, by_overlap.candidates) == (1, 0, 1)
+    one_to_one = matching.outcome(over_two, HALF, IOU)
+    assert (one_to_one.found.sum(), one_to_one.matched, one_to_one.false_positives) == (1, 1, 0)
+
+
+def test_a_second_candidate_on_a_found_lesion_is_excused_by_picai_and_not_by_strict() -> None:
+    # The lesion has 6 voxels, the candidates 2 and 3 of them: 2 / 6 and 3 / 6, both at least .1.
+    twice = case("######", "##.###")
+    picai, strict = matching.outcome(twice, HALF, IOU), matching.outcome(twice, HALF, STRICT)
+    assert (picai.matched, picai.false_positives, picai.candidates) == (1, 0, 2)
+    assert (strict.matched, strict.false_positives, strict.candidates) == (1, 1, 2)
+    assert picai.found.tolist() == strict.found.tolist() == [True]
+    assert matching.false_positives(twice, HALF, OVERLAP) == 0
+
+
+def test_a_duplicate_below_the_minimum_is_a_false_positive_in_both_conventions() -> None:
+    # The lesion has 12 voxels, the small candidate 1 of them: 1 / 12 < .1.
+    crumb = case("############", "#.##########")
+    assert matching.false_positives(crumb, HALF, IOU) == 1
+    assert matching.false_positives(crumb, HALF, STRICT) == 1
+
+
+def test_voxels_that_touch_at_a_corner_are_one_lesion() -> None:
+    # scipy and SimpleITK say two by default, cc3d and scikit-image one.
+    corner = case("#./.#", "#./..")
+    assert corner.lesion_peak.size == 1
+    assert matching.found(corner, HALF, OVERLAP).tolist() == [True]
+    across_slices = measured(drawn("#./..", "../.#"), drawn("../..", "../.."))
+    assert across_slices.lesion_peak.size == 1
+
+
+def test_the_minimum_itself_is_enough() -> None:
+    # 1 voxel of lesion inside 10 of candidate: exactly 1 / 10.
+    assert matching.found(case("#.........", "##########"), HALF, IOU).tolist() == [True]
+    assert matching.found(case("#..........", "###########"), HALF, IOU).tolist() == [False]
+
+
+def test_iou_is_not_monotone_in_the_threshold() -> None:
+    # At .9 the candidate is the lesion; at .2 it has 12 voxels, 1 / 12 < .1.
+    growing = case("#...........", "922222222222")
+    assert matching.found(growing, level_of(0.9), IOU).tolist() == [True]
+    assert matching.found(growing, level_of(0.2), IOU).tolist() == [False]
+
+
+def test_false_positives_of_a_healthy_case_count() -> None:
+    healthy = case("......", "#.##.#")
+    for rule in (OVERLAP, IOU, STRICT):
+        result = matching.outcome(healthy, HALF, rule)
+        assert (result.found.size, result.matched, result.false_positives) == (0, 0, 3)
+
+
+def test_an_empty_prediction_misses_everything_and_has_no_false_positive() -> None:
+    for rule in (OVERLAP, IOU, STRICT):
+        result = matching.outcome(case("##.#", "...."), HALF, rule)
+        assert result.found.tolist() == [False, False]
+        assert (result.matched, result.false_positives, result.candidates) == (0, 0, 0)
+
+
+def test_candidates_below_the_least_volume_do_not_exist() -> None:
+    # Voxels of .1 ml: 2 voxels are .2 ml, 3 are .3 ml (3 * .1 is not .3 in floating point, yet it must be enough).
+    small = case("##.....###", "##.##..###")
+    rule = Matching("overlap", least_volume_ml=0.3)
+    result = matching.outcome(small, HALF, rule)
+    assert result.found.tolist() == [False, True]
+    assert (result.matched, result.false_positives, result.candidates) == (1, 0, 1)
+
+
+def test_a_least_volume_needs_millimetres() -> None:
+    with pytest.raises(InputError, match="pixels only"):
+        matching.found(case("#", "#", spacing_mm=None), HALF, Matching(least_volume_ml=0.1))
+
+
+def test_only_measured_levels_can_be_asked_for() -> None:
+    for level in (level_of(0.55), 1, 60_000 - 1):
+        with pytest.raises(InputError, match="candidate levels of case c"):
+            matching.found(case("#", "#"), level, OVERLAP)
+
+
+@pytest.mark.parametrize(
+    "rule", [Matching("iou"), Matching("iou", 0.0), Matching("iou", 1.5), Matching("overlap", 0.1)]
+)
+def test_a_rule_that_cannot_be_applied_is_an_error(rule: Matching) -> None:
+    with pytest.raises(InputError, match=r"must have a minimum|has no minimum"):
+        matching.curve(case("#", "#"), rule)
+
+
+def test_the_number_of_matches_goes_before_their_overlap() -> None:
+    # Greedy would pair lesion 0 with candidate 0 (.6) and leave lesion 1 and candidate 1 alone.
+    lesion, candidate = np.array([0, 1, 0], np.int32), np.array([0, 0, 1], np.int32)
+    pairs = matching.one_to_one(lesion, candidate, np.array([0.6, 0.2, 0.3]))
+    assert sorted(map(tuple, pairs.tolist())) == [(0, 1), (1, 0)]
+
+
+def test_among_equally_many_matches_the_greatest_overlap_wins() -> None:
+    pairs = matching.one_to_one(np.array([0, 0], np.int32), np.array([4, 7], np.int32), np.array([0.3, 0.5]))
+    assert pairs.tolist() == [[0, 7]]
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(
+    arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 4)), elements=st.sampled_from([0, 0.2, 0.5, 0.9]))
+)
+def test_one_to_one_is_the_best_of_all_pairings(iou: NDArray[np.float64]) -> None:
+    lesion, candidate = np.nonzero(iou)
+    pairs = matching.one_to_one(lesion.astype(np.int32), candidate.astype(np.int32), iou[lesion, candidate])
+    assert len(set(pairs[:, 0].tolist())) == len(set(pairs[:, 1].tolist())) == len(pairs)
+    wide = iou if iou.shape[0] <= iou.shape[1] else iou.T
+    tried = [[wide[i, j] for i, j in enumerate(order)] for order in permutations(range(wide.shape[1]), wide.shape[0])]
+    most, total = max((sum(v > 0 for v in values), sum(values)) for values in tried)
+    assert len(pairs) == most
+    assert iou[pairs[:, 0], pairs[:, 1]].sum() == pytest.approx(total)
+
+
+VOLUMES = st.tuples(
+    arrays(bool, (4, 3, 3), elements=st.sampled_from([False, False, True])),
+    arrays(np.float64, (4, 3, 3), elements=st.sampled_from([0.0, 0.0, 0.3, 0.6, 0.9, 1.0])),
+)
+
+
+@settings(derandomize=True, max_examples=80, deadline=None)
+@given(VOLUMES)
+def test_every_level_agrees_with_relabelling_by_scipy(volume: tuple[NDArray[np.bool_], NDArray[np.float64]]) -> None:
+    reference, probability = volume
+    cube = np.ones((3, 3, 3))
+    lesions, n_lesions = ndimage.label(reference, cube)
+    statistics = measured(reference, probability)
+    curves = {rule: matching.curve(statistics, rule) for rule in (OVERLAP, IOU, STRICT)}
+    for k in range(TENTHS.size):
+        mask = probability >= (k + 1) / 10
+        labels, n = ndimage.label(mask, cube)
+        touched = {c for c in range(1, n + 1) if (reference & (labels == c)).any()}
+        sizes = sorted(int((lesions == i).sum()) for i in range(1, n_lesions + 1) if (mask & (lesions == i)).any())
+        curve = curves[OVERLAP]
+        assert sorted(statistics.lesions.voxels[curve.found[k]].tolist()) == sizes
+        assert (curve.candidates[k], curve.matched[k]) == (n, len(touched))
+        assert curve.false_positives[k] == n - len(touched)
+        assert curve.false_positive_voxels[k] == (mask & ~reference).sum()
+
+        iou = np.zeros((max(n_lesions, n), max(n_lesions, n)))
+        for i in range(n_lesions):
+            for c in range(n):
+                a, b = lesions == i + 1, labels == c + 1
+                iou[i, c] = (a & b).sum() / (a | b).sum()
+        enough = iou >= 0.1
+        most = _most_matches(enough)
+        assert (curves[IOU].matched[k], curves[IOU].found[k].sum()) == (most, most)
+        assert curves[STRICT].false_positives[k] == n - most
+        assert curves[IOU].false_positives[k] == n - enough.any(axis=0).sum()
+
+
+def _most_matches(allowed: NDArray[np.bool_]) -> int:
+    """Augmenting paths (Kuhn 1955): another algorithm than the one under test."""
+    owner: dict[int, int] = {}
+
+    def augment(i: int, seen: set[int]) -> bool:
+        for c in np.flatnonzero(allowed[i]).tolist():
+            if c not in seen:
+                seen.add(c)
+                if c not in owner or augment(owner[c], seen):
+                    owner[c] = i
+                    return True
+        return False
+
+    return sum(augment(i, set()) for i in range(allowed.shape[0]))
+
+
+@settings(derandomize=True, max_examples=40, deadline=None)
+@given(VOLUMES)
+def test_any_overlap_is_the_lesions_peak(volume: tuple[NDArray[np.bool_], NDArray[np.float64]]) -> None:
+    statistics = measured(*volume)
+    curve = matching.curve(statistics, OVERLAP)
+    assert np.array_equal(curve.found, statistics.lesion_peak[None, :] >= TENTHS[:, None])
+    for k, level in enumerate(TENTHS):
+        assert np.array_equal(matching.found(statistics, int(level), OVERLAP), curve.found[k])

@@ -1,0 +1,139 @@
+"""Intervals and tests against closed forms, enumeration by hand, and scipy's own implementations."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from missrate.core import resampling as rs
+
+
+def test_weights_are_counts_of_whole_patients_and_depend_on_the_seed_alone() -> None:
+    weights = rs.patient_weights(7, 50, seed=3)
+    assert weights.shape == (50, 7)
+    assert (weights.sum(axis=1) == 7).all()
+    assert np.array_equal(weights, rs.patient_weights(7, 50, seed=3))
+    assert not np.array_equal(weights, rs.patient_weights(7, 50, seed=4))
+    assert rs.patient_weights(0, 5, seed=0).shape == (5, 0)
+
+
+def test_draws_are_ratios_of_weighted_sums() -> None:
+    # Patients 1/2 and 3/4, drawn (2, 0), (1, 1), (0, 2): 2/4, 4/6, 6/8.
+    weights = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
+    draws = rs.ratio_draws(np.array([1.0, 3.0]), np.array([2.0, 4.0]), weights)
+    assert draws.tolist() == pytest.approx([1 / 2, 2 / 3, 3 / 4])
+
+
+def test_undefined_resamples_are_left_out_and_counted() -> None:
+    # The first patient has no lesion: drawing it twice is 0/0.
+    weights = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
+    interval = rs.percentile(rs.ratio_draws(np.array([0.0, 1.0]), np.array([0.0, 2.0]), weights))
+    assert interval == rs.Interval(0.5, 0.5, undefined=1)
+    assert rs.percentile(np.full(3, np.nan)) is None
+
+
+def test_one_contributing_patient_gives_no_interval() -> None:
+    weights = rs.patient_weights(3, 100, seed=0)
+    assert rs.ratio_interval(np.array([1.0, 0, 0]), np.array([2.0, 0, 0]), weights) is None
+    assert rs.ratio_interval(np.array([1.0, 0, 0]), np.array([2.0, 1, 0]), weights) is not None
+
+
+def test_the_bootstrap_of_a_share_agrees_with_the_normal_approximation() -> None:
+    # 200 of 400 patients: standard error .5 / 20 = .025, so .5 -+ 1.96 * .025 = .451 to .549.
+    numerator = np.repeat([0.0, 1.0], 200)
+    interval = rs.ratio_interval(numerator, np.ones(400), rs.patient_weights(400, 4000, seed=1))
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((0.451, 0.549), abs=0.005)
+
+
+def test_the_bootstrap_resamples_patients_not_lesions() -> None:
+    # 100 patients with 10 lesions each, all found or all missed: n is 100 (standard error .05), not 1,000 (.016).
+    numerator = np.repeat([0.0, 10.0], 50)
+    interval = rs.ratio_interval(numerator, np.full(100, 10.0), rs.patient_weights(100, 4000, seed=1))
+    assert interval is not None
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * 0.05, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("n", "one_sided", "two_sided"),
+    [(14, 0.193, 0.232), (29, 0.098, 0.119), (59, 0.050, 0.061), (149, 0.020, 0.024)],
+)
+def test_zero_misses_in_n_patients(n: int, one_sided: float, two_sided: float) -> None:
+    # Closed forms: 1 - .05 ** (1 / n) and 1 - .025 ** (1 / n).
+    assert rs.upper_one_sided(0, n) == pytest.approx(one_sided, abs=5e-4)
+    assert rs.upper_one_sided(0, n) == pytest.approx(1 - 0.05 ** (1 / n))
+    assert rs.clopper_pearson(0, n) == pytest.approx((0.0, two_sided), abs=5e-4)
+
+
+@pytest.mark.parametrize(("events", "n"), [(0, 1), (1, 1), (3, 10), (10, 10), (49, 50)])
+def test_clopper_pearson_inverts_the_binomial_test(events: int, n: int) -> None:
+    exact = stats.binomtest(events, n).proportion_ci(0.95, method="exact")
+    assert rs.clopper_pearson(events, n) == pytest.approx((exact.low, exact.high))
+    above = stats.binomtest(events, n, alternative="less").proportion_ci(0.95, method="exact")
+    assert rs.upper_one_sided(events, n) == pytest.approx(above.high)
+
+
+def test_no_patients_have_no_interval() -> None:
+    assert rs.clopper_pearson(0, 0) is None
+    assert rs.upper_one_sided(0, 0) is None
+
+
+def test_mcnemar_counts_discordant_pairs() -> None:
+    # 0 and 5: 2 / 2**5. 1 and 7: 2 (1 + 8) / 2**8. Equal ones and none: 1.
+    assert rs.mcnemar(0, 5) == rs.PValue(0.0625, 0.0625, "exact McNemar")
+    assert rs.mcnemar(1, 7).p == rs.mcnemar(7, 1).p == pytest.approx(18 / 256)
+    assert rs.mcnemar(3, 3).p == rs.mcnemar(0, 0).p == rs.mcnemar(0, 0).least_p == 1.0
+
+
+def test_sign_flip_by_enumeration() -> None:
+    # 1 + 2 + 3 = 6 is reached by two of the 8 patterns; 1 - 1 = 0 by all; a zero changes no pattern.
+    assert rs.sign_flip(np.array([1.0, 2, 3]), 0) == rs.PValue(0.25, 0.25, "exact sign flip of patient means")
+    assert rs.sign_flip(np.array([1.0, -1]), 0) == rs.PValue(1.0, 0.5, "exact sign flip of patient means")
+    assert rs.sign_flip(np.array([1.0, 2, 3, 0, 0]), 0) == rs.sign_flip(np.array([1.0, 2, 3]), 0)
+    assert rs.sign_flip(np.zeros(4), 0) == rs.PValue(1.0, 1.0, "exact sign flip of patient means")
+    assert rs.sign_flip(np.empty(0), 0) is None
+
+
+def test_sign_flip_draws_when_there_are_too_many_patterns() -> None:
+    # All of 40 differences equal: a random pattern is as extreme with probability 2 / 2**40, so p = 1 / (draws + 1).
+    result = rs.sign_flip(np.ones(40), 0, draws=999)
+    assert result == rs.PValue(0.001, 0.001, "random sign flip of patient means")
+    assert rs.sign_flip(np.arange(-20.0, 20), 5) == rs.sign_flip(np.arange(-20.0, 20), 5)
+
+
+def test_swapping_arms_by_enumeration() -> None:
+    # Two patients, a misses 2 of 2 and b 0 of 2 in each: differences 1, 0, 0, -1 over the four patterns; p = 2 / 4.
+    a, b = np.array([[2.0, 2], [2, 2]]), np.array([[0.0, 2], [0, 2]])
+    assert rs.label_swap(a, b, 0) == rs.PValue(0.5, 0.5, "exact swap of arms within patients")
+    # A third patient on whom both agree changes the difference but no pattern.
+    agree = np.array([[1.0, 5]])
+    assert rs.label_swap(np.vstack([a, agree]), np.vstack([b, agree]), 0) == rs.label_swap(a, b, 0)
+    assert rs.label_swap(a, a, 0) == rs.PValue(1.0, 1.0, "exact swap of arms within patients")
+
+
+def test_an_undefined_pattern_counts_as_extreme_and_an_undefined_arm_has_no_test() -> None:
+    # a: 1/1 and 0/0; b: 0/0 and 0/1. Swapping one patient makes 0/0; swapping none or both gives 1 and -1: p = 4 / 4.
+    result = rs.label_swap(np.array([[1.0, 1], [0, 0]]), np.array([[0.0, 0], [0, 1]]), 0)
+    assert result is not None
+    assert result.p == 1.0
+    assert rs.label_swap(np.array([[1.0, 1]]), np.array([[0.0, 0]]), 0) is None
+
+
+@settings(derandomize=True, max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=9))
+def test_with_equal_denominators_both_permutation_tests_agree(pairs: list[tuple[int, int]]) -> None:
+    a, b = np.array(pairs, np.float64).T
+    fives = np.full(len(pairs), 5.0)
+    swapped = rs.label_swap(np.stack([a, fives], axis=1), np.stack([b, fives], axis=1), 0)
+    flipped = rs.sign_flip(a - b, 0)
+    assert swapped is not None
+    assert flipped is not None
+    assert (swapped.p, swapped.least_p) == (flipped.p, flipped.least_p)
+
+
+def test_holm_by_hand() -> None:
+    # Sorted .01, .03, .04 times 3, 2, 1: .03, .06, .04; made monotone: .03, .06, .06.
+    assert rs.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert rs.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert rs.holm([]) == []
