@@ -83,12 +83,19 @@ def test_an_empty_prediction_misses_everything_and_has_no_false_positive() -> No
 
 
 def test_candidates_below_the_least_volume_do_not_exist() -> None:
-    # Voxels of .1 ml: 2 voxels are .2 ml, 3 are .3 ml (3 * .1 is not .3 in floating point, yet it must be enough).
+    # Voxels of .1 ml: 2 voxels are .2 ml, 3 are .3 ml.
     small = case("##.....###", "##.##..###")
     rule = Matching("overlap", least_volume_ml=0.3)
     result = matching.outcome(small, HALF, rule)
     assert result.found.tolist() == [False, True]
     assert (result.matched, result.false_positives, result.candidates) == (1, 0, 1)
+
+
+def test_a_volume_that_is_the_least_volume_but_for_rounding_is_enough() -> None:
+    # .7 x .7 x 5 mm are .00245 ml, and .0024499999999999995 in floating point.
+    one = case("#.", "#.", spacing_mm=(0.7, 0.7, 5.0))
+    assert matching.found(one, HALF, Matching(least_volume_ml=0.00245)).tolist() == [True]
+    assert matching.found(one, HALF, Matching(least_volume_ml=0.0025)).tolist() == [False]
 
 
 def test_a_least_volume_needs_millimetres() -> None:
@@ -198,3 +205,10 @@ def test_any_overlap_is_the_lesions_peak(volume: tuple[NDArray[np.bool_], NDArra
     assert np.array_equal(curve.found, statistics.lesion_peak[None, :] >= TENTHS[:, None])
     for k, level in enumerate(TENTHS):
         assert np.array_equal(matching.found(statistics, int(level), OVERLAP), curve.found[k])
+
+
+def test_isolated_voxels_that_fill_an_odd_box_are_labelled() -> None:
+    # cc3d 4.1.1 raises "maximum length exception" here: 8 corners of 3 x 3 x 3.
+    corners = np.zeros((3, 3, 3))
+    corners[::2, ::2, ::2] = 1.0
+    assert matching.outcome(measured(np.zeros((3, 3, 3)), corners), HALF, OVERLAP).false_positives == 8

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import http.server
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -91,7 +92,11 @@ def test_backbone_from_a_file(
     assert all(torch.equal(foreign[key], value) for key, value in own.items())
     count = sum(not key.endswith("num_batches_tracked") for key in own)
     assert f"loaded {count} of the {count} tensors" in lines[0]
-    assert lines[1:] == ["left out, not in the model: fc.weight, fc.bias"]
+    assert len(lines) == 2
+    assert lines[1] in (
+        "left out, not in the model: fc.weight, fc.bias",
+        "left out, not in the model: fc.bias, fc.weight",
+    )
 
 
 @pytest.mark.parametrize("context", [1, 5])
@@ -129,19 +134,18 @@ def test_full_loads_what_fits_and_lists_the_rest(tmp_path: Path, no_socket: None
     assert "roi_heads.box_head.fc6.weight (64, 3136) for (64, 1568)" in rest[0]
 
 
+def name_of_2019(name: str) -> str:
+    name = name.replace("rpn.head.conv.0.0", "rpn.head.conv")
+    name = re.sub(r"(fpn\.\w+_blocks\.\d)\.0", r"\1", name)
+    return re.sub(r"mask_head\.(\d)\.0", lambda found: f"mask_head.mask_fcn{int(found[1]) + 1}", name)
+
+
 def test_the_names_of_2019_are_understood(tmp_path: Path, no_socket: None) -> None:
     """torchvision's COCO file has the names from before its layers were wrapped; torchvision reads the same file."""
     source, model = maskrcnn(), maskrcnn()
     for parameter in source.parameters():
         nn.init.constant_(parameter, 0.125)
-    old = {}
-    for name, value in source.net.state_dict().items():
-        name = name.replace("rpn.head.conv.0.0", "rpn.head.conv")
-        for k in range(4):
-            name = name.replace(f"_blocks.{k}.0.", f"_blocks.{k}.").replace(
-                f"mask_head.{k}.0", f"mask_head.mask_fcn{k + 1}"
-            )
-        old[name] = value
+    old = {name_of_2019(name): value for name, value in source.net.state_dict().items()}
     assert len(old.keys() - source.net.state_dict().keys()) == 2 * (4 + 4 + 1 + 2)
     maskrcnn().net.load_state_dict(dict(old))
     lines = start(model, f"full:{saved(tmp_path / 'w.pth', old)}")
@@ -163,6 +167,8 @@ def test_eps_of_the_coco_file_is_repeated_and_kept(
     start(model, f"full:{file}")
     overwrite_eps(source.net, 0.0)
     image = torch.rand(1, 3, 32, 32)
+    model.requires_grad_(False)
+    source.requires_grad_(False)
     for level, expected in source.backbone()(image).items():
         got = model.backbone()(image)[level]
         assert torch.allclose(got, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))

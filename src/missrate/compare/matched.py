@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from missrate.compare.arms import Arm
-from missrate.core.admissible import Sweep, admissible, false_positive_ml, per_scan, share
+from missrate.core.admissible import Sweep, admissible, at_most_ml, false_positive_ml, per_scan, share
 from missrate.core.matching import voxel_counts
 from missrate.core.pooling import Term, pooled
 from missrate.core.quantise import TOP, threshold_of
@@ -205,7 +205,7 @@ def _level_of_volume(cases: list[CaseStatistics], volume_ml: float) -> int:
         assert case.voxel_ml is not None
         total_ml += case.outside * case.voxel_ml
     above_ml = np.cumsum(total_ml[::-1])[::-1] / len(cases)
-    within = np.flatnonzero(above_ml[1:] <= volume_ml) + 1
+    within = np.flatnonzero(at_most_ml(above_ml[1:], volume_ml)) + 1
     return int(within[0]) if within.size else TOP + 1
 
 

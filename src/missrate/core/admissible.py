@@ -96,6 +96,11 @@ def false_positive_ml(cohort: Sweep) -> Floats | None:
     return None if cohort.voxel_ml is None else cohort.outside_voxels * cohort.voxel_ml
 
 
+def at_most_ml(volume_ml: Floats, bound_ml: float) -> NDArray[np.bool_]:
+    """``volume_ml <= bound_ml`` of the same shape, where a volume that is the bound but for its rounding is within."""
+    return np.asarray(volume_ml <= bound_ml * (1.0 + 1e-9))
+
+
 def holds_from_above(within_K: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Where a bound holds at this level and at every higher one, (K,)."""
     return np.asarray(np.logical_and.accumulate(within_K[::-1])[::-1])
@@ -114,7 +119,7 @@ def admissible(
         ml_KN = false_positive_ml(cohort)
         if ml_KN is None:
             raise InputError("A bound in millilitres must have scans that know millimetres. Got pixels only.")
-        within_K = within_K & (per_scan(ml_KN, ones_N) <= false_positive_ml_per_scan)
+        within_K = within_K & at_most_ml(per_scan(ml_KN, ones_N), false_positive_ml_per_scan)
     return holds_from_above(within_K)
 
 

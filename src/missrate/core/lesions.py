@@ -10,8 +10,10 @@ from missrate.core.types import Lesions
 
 def components(mask_XYZ: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
     """Labels 1..n of the 26-connected components (0 outside) and n; an empty mask gives n = 0."""
-    labels_XYZ, count = cc3d.connected_components(mask_XYZ, connectivity=26, return_N=True)
-    return labels_XYZ.astype(np.int32, copy=False), int(count)
+    # cc3d 4.1 sizes its table one too small for isolated voxels that fill an odd box ("maximum length exception").
+    padded_XYZ = np.pad(mask_XYZ, (0, 1))
+    labels_XYZ, count = cc3d.connected_components(padded_XYZ, connectivity=26, return_N=True)
+    return labels_XYZ[:-1, :-1, :-1].astype(np.int32, copy=False), int(count)
 
 
 def diameter_mm(volume_ml: NDArray[np.float64]) -> NDArray[np.float64]:

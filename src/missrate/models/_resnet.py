@@ -1,4 +1,4 @@
-"""What the models with a ResNet inside share: freezing stages by hand, and grey images in [0, 1]."""
+"""What the models with a ResNet inside share: its first convolution, freezing by hand, grey images in [0, 1]."""
 
 from torch import Tensor, nn
 
@@ -6,6 +6,17 @@ GREY_MEAN, GREY_STD = 0.45, 0.225
 """The mean of ImageNet's three means and standard deviations: a grey image has no colour to tell them apart."""
 
 STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
+
+
+def begin(body: nn.Module, channels: int) -> None:
+    """Gives a ResNet a random first convolution for ``channels`` inputs whose outputs have about unit variance.
+
+    Batch norm's statistics begin at variance 1. torchvision scales by the number of outputs, which for one grey channel
+    gives .004: evaluation mode is then wrong for some 80 steps, a good part of a short training.
+    """
+    conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+    nn.init.kaiming_normal_(conv1.weight, mode="fan_in", nonlinearity="relu")
+    body.conv1 = conv1
 
 
 def freeze(body: nn.Module, trainable_stages: int) -> list[nn.Module]:

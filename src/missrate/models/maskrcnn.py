@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torchvision.models import resnet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -25,7 +25,7 @@ from missrate.core.config import Frozen
 from missrate.core.errors import ConfigError
 from missrate.core.lesions import components
 from missrate.core.types import LESION
-from missrate.models._resnet import GREY_MEAN, GREY_STD, freeze
+from missrate.models._resnet import GREY_MEAN, GREY_STD, begin, freeze
 
 Targets = Literal["lesions", "whole_and_background"]
 Instances = dict[str, Tensor]
@@ -45,8 +45,9 @@ class Config(Frozen):
     ``anchors_px`` has one size for each FPN level, in pixels of the image that the network sees: ``input_px`` is the
     length of its shorter side, None means the slice's own size. A lesion below ``score_threshold`` does not exist in
     the probability, so it must lie below every threshold of interest; ``nms``, ``detections_per_slice`` and the
-    proposal counts remove lesions in silence as well. ``targets = "whole_and_background"`` is a fault on purpose:
-    see ``targets_from_labels``. ``combine`` and ``mask``: see ``detections_to_map``.
+    proposals (two numbers: kept on each level before NMS, and in all after it) remove lesions in silence as well.
+    ``targets = "whole_and_background"`` is a fault on purpose: see ``targets_from_labels``. ``combine`` and ``mask``:
+    see ``detections_to_map``.
     """
 
     backbone: Literal["resnet18", "resnet34", "resnet50"] = "resnet50"
@@ -56,11 +57,11 @@ class Config(Frozen):
     box_channels: int = Field(default=1024, ge=1)
     mask_channels: int = Field(default=256, ge=1)
     mask_layers: int = Field(default=4, ge=1)
-    anchors_px: tuple[int, int, int, int, int] = (8, 16, 32, 64, 128)
+    anchors_px: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (8, 16, 32, 64, 128)
     aspect_ratios: tuple[float, ...] = Field(default=(0.5, 1.0, 2.0), min_length=1)
     input_px: int | None = Field(default=None, ge=32)
-    proposals_train: tuple[int, int] = (400, 200)
-    proposals_test: tuple[int, int] = (200, 100)
+    proposals_train: tuple[PositiveInt, PositiveInt] = (400, 200)
+    proposals_test: tuple[PositiveInt, PositiveInt] = (200, 100)
     box_samples: int = Field(default=64, ge=1)
     score_threshold: float = Field(default=0.02, ge=0, lt=1)
     nms: float = Field(default=0.5, gt=0, le=1)
@@ -248,9 +249,7 @@ def _network(config: Config, channels: int) -> nn.Module:
 def _fpn(config: Config, channels: int) -> nn.Module:
     """The ResNet with an FPN of any width (torchvision's own function knows only 256)."""
     body = getattr(resnet, config.backbone)(weights=None, norm_layer=NORMS[config.norm])
-    if channels != 3:
-        body.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(body.conv1.weight, mode="fan_out", nonlinearity="relu")
+    begin(body, channels)
     levels = {f"layer{k}": str(k - 1) for k in (1, 2, 3, 4)}
     widths = [body.inplanes // 8 * 2**k for k in range(4)]
     fpn: nn.Module = BackboneWithFPN(body, levels, widths, config.fpn_channels)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from missrate.core.config import Frozen
 from missrate.core.errors import ConfigError
-from missrate.models._resnet import freeze, standardise
+from missrate.models._resnet import begin, freeze, standardise
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 STRIDE = 32
@@ -47,8 +47,7 @@ class UNet2D(nn.Module):
             in_channels=channels,
             classes=1,
         )
-        # smp leaves a conv1 of other than 3 channels at torch's initial range; the other layers have ResNet's
-        nn.init.kaiming_normal_(self.backbone().get_parameter("conv1.weight"), mode="fan_out", nonlinearity="relu")
+        begin(self.backbone(), channels)
         self._frozen = freeze(self.backbone(), config.trainable_stages)
         self.train()
 

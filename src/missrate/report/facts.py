@@ -53,8 +53,8 @@ def parts(material: Material) -> Table:
         name = text_cell(f"fold {place}" if split["folds"] else place)
         rows.append([name, *(Cell(str(count)) for count in (*counts, len(lesions))), Cell(spread)])
     read = (
-        "Patients, never scans or slices, are assigned, stratified by lesion volume. Calibration patients serve to choose "
-        "thresholds and nothing else; all results below come from the test patients. "
+        "Patients, never scans or slices, are assigned, stratified by lesion volume. Calibration patients serve to "
+        "choose thresholds and nothing else; all results below come from the test patients. "
         if not split["folds"]
         else "Patients, never scans or slices, are assigned. Every fold is predicted by models that did not see it. "
     )
@@ -71,7 +71,9 @@ def problems(material: Material) -> list[str]:
         lines += [f"{arm.name}: {row['case_id']} failed: {row['reason']}" for row in arm.summary["failed"]]
     for name, manifest in material.manifests.items():
         warnings = Counter(w for case in manifest["cases"] for w in case.get("warnings", []))
-        lines += [f"{name}: {warning} ({count} of {len(manifest['cases'])} cases)" for warning, count in warnings.items()]
+        lines += [
+            f"{name}: {warning} ({count} of {len(manifest['cases'])} cases)" for warning, count in warnings.items()
+        ]
     return lines
 
 
@@ -91,9 +93,9 @@ def points(material: Material) -> Table:
             rest = (chosen, point["target"] or "none", certified)
             rows.append([arm_cell(arm), text_cell(name + primary), text_cell(threshold), *map(text_cell, rest)])
     read = (
-        "A voxel belongs to a candidate when its probability is at least the threshold. The same threshold means different "
-        "things for different arms, so each arm gets its own from calibration patients, under the same target. "
-        "“Not certified”: nobody promises that the target holds for new patients."
+        "A voxel belongs to a candidate when its probability is at least the threshold. The same threshold means "
+        "different things for different arms, so each arm gets its own from calibration patients, under the same "
+        "target. “Not certified”: nobody promises that the target holds for new patients."
     )
     head = ["arm", "operating point", "threshold", "chosen on", "target on those patients", "guarantee"]
     return Table("Operating points", head, rows, read, [])
@@ -104,20 +106,26 @@ def budgets(material: Material) -> Table:
     rows = []
     for arm in material.study["arms"]:
         train = material.study["budget"] | arm["train"]
-        name = Cell(arm["name"], () if arm["evaluate"] else ("not evaluated",), "arm", style=material.styles.get(arm["name"]))
+        name = Cell(
+            arm["name"], () if arm["evaluate"] else ("not evaluated",), "arm", style=material.styles.get(arm["name"])
+        )
         if not arm["model"]:
             rows.append([name, text_cell(f"uses the run of {arm['run'] or arm['predictions']}", span=8)])
             continue
         runs = material.runs.get(arm["name"], [])
-        own = [", ".join(sorted({str(run.provenance.get(k) or "not recorded") for run in runs})) for k in ("device", "precision")]
+        own = [
+            ", ".join(sorted({str(run.provenance.get(k) or "not recorded") for run in runs}))
+            for k in ("device", "precision")
+        ]
         loss = (arm["loss"] or {}).get("name", "model's own")
         numbers = (train["steps"], total_steps(material.study, arm["name"]), train["batch"], len(runs))
         told = (arm["model"], loss, _initial(arm["init"]), *own)
         cells = [*map(text_cell, told[:3]), *map(number_cell, numbers), *map(text_cell, told[3:])]
         rows.append([name, *cells])
     read = (
-        "Steps are optimiser steps. Total steps count the pretraining that an arm begins from: compare a pretrained arm "
-        "also with one from random weights that trained as long in total. The last weights are used; none were selected."
+        "Steps are optimiser steps. Total steps count the pretraining that an arm begins from: compare a "
+        "pretrained arm also with one from random weights that trained as long in total. The last weights are "
+        "used; none were selected."
     )
     head = ["arm", "model", "loss", "initial weights", "steps", "total steps", "batch", "runs", "device", "precision"]
     return Table("Budgets", head, rows, read, [])
@@ -143,7 +151,17 @@ def missed(material: Material, arm: Arm) -> Table:
         scores = [f"{float(row['peak_probability']):.3f}", "none" if threshold is None else f"{threshold:.3g}"]
         cells = [row["lesion"], str(int(row["centre_z"]) + 1), *sizes, contrast, *scores]
         rows.append([*who, *map(Cell, cells)])
-    head = ["case", "patient", "lesion", "slice", "diameter, mm", "volume, ml", "contrast, HU", "highest probability", "threshold"]
+    head = [
+        "case",
+        "patient",
+        "lesion",
+        "slice",
+        "diameter, mm",
+        "volume, ml",
+        "contrast, HU",
+        "highest probability",
+        "threshold",
+    ]
     return Table(f"{arm.name}: {len(rows)} of {len(arm.lesions)} lesions missed", head, rows, "", [])
 
 
@@ -160,15 +178,17 @@ def limits(material: Material) -> list[str]:
     else:
         lines.append(f"All patients come from one source ({material.source}); other hospitals and scanners may differ.")
     lines.append(
-        f"One seed ({material.split['seed']}) split the patients and trained every arm once per fold: the intervals hold "
-        "the spread between patients, not the spread between trainings."
+        f"One seed ({material.split['seed']}) split the patients and trained every arm once per fold: the intervals "
+        "hold the spread between patients, not the spread between trainings."
     )
     if any(arm.point["chosen_on"] != "fixed" for arm in material.arms):
         lines.append(
             "Thresholds were chosen on few calibration patients and are not certified: on new patients false positives "
             "may exceed the target."
         )
-    lines.append("A reference drawn by people misses lesions too; a finding that it lacks counts here as a false positive.")
+    lines.append(
+        "A reference drawn by people misses lesions too; a finding that it lacks counts here as a false positive."
+    )
     lines.append(
         "To be added by the authors, since no file says it: dates and places of the scans, who was eligible, who drew "
         "the reference and how, and what the models are meant for."
@@ -193,4 +213,6 @@ def _thresholds(point: Json) -> str:
 
 def _initial(init: str) -> str:
     kind, _, what = init.partition(":")
-    return {"random": "random", "arm": f"arm {what}", "backbone": f"backbone {what}", "full": f"all layers {what}"}[kind]
+    return {"random": "random", "arm": f"arm {what}", "backbone": f"backbone {what}", "full": f"all layers {what}"}[
+        kind
+    ]

@@ -14,7 +14,7 @@ Fold = int | None
 
 NULL_ARMS = ("nothing", "everything", "location_prior")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A", "#44337A")
-"""Okabe and Ito's colours, told apart with any colour vision, without the yellow that vanishes on white; then two more."""
+"""Those of Okabe and Ito, told apart with any colour vision, without the yellow; then two more."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 NULL_GREY, NULL_DASHES = "#777777", {"nothing": ":", "everything": "--", "location_prior": "-."}
 

@@ -64,33 +64,36 @@ LEVELS_READ = (
 
 def levels(material: Material, point: str) -> Table:
     """The four miss rates at one operating point, with their cost beside them."""
-    groups = [("missed", 4), ("at what cost", 4)]
-    return _metric_table(material, point, FOUR_LEVELS, f"The four levels at {_named(point)}", LEVELS_READ, groups)
+    title, groups = f"The four levels at {_named(point)}", [("missed", 4), ("at what cost", 4)]
+    return _metric_table(material, point, FOUR_LEVELS, title=title, read=LEVELS_READ, groups=groups)
 
 
 def rules(material: Material, point: str) -> Table:
     """The lesion level under both matching rules."""
     title = f"The lesion level under two matching rules at {_named(point)}"
-    minimum = next((e["matching"]["minimum"] for a in material.arms for e in a.entries() if e["matching"]["minimum"]), "")
+    minimum = next(
+        (e["matching"]["minimum"] for a in material.arms for e in a.entries() if e["matching"]["minimum"]), ""
+    )
     groups = [("any overlap", 3), (f"one to one, IoU ≥ {minimum}", 3)]
     read = (
         "The same masks, counted twice: a lesion is found when any voxel of a candidate touches it, or when one "
         "candidate of its own covers it well enough. The rule alone can move a miss rate by tens of points, so compare "
         "with a publication only under its rule."
     )
-    return _metric_table(material, point, BOTH_RULES, title, read, groups)
+    return _metric_table(material, point, BOTH_RULES, title=title, read=read, groups=groups)
 
 
 def beside(material: Material, point: str) -> Table:
     """Dice, accuracy and the measures that sweep the threshold."""
     read = (
-        "Accuracy is near 1 for an arm that finds nothing, because lesions are small: it says nothing here and is shown "
-        "for that reason. AUROC asks whether a patient's highest score separates the ill from the healthy; average "
-        "precision and FROC sensitivity sweep the threshold and do not depend on the operating point. "
-        "They need scores, so they are undefined for plain masks."
+        "Accuracy is near 1 for an arm that finds nothing, because lesions are small: it says nothing here and is "
+        "shown for that reason. AUROC asks whether a patient's highest score separates the ill from the healthy; "
+        "average precision and FROC sensitivity sweep the threshold and do not depend on the operating point. They "
+        "need scores, so they are undefined for plain masks."
     )
+    title = f"Beside the miss rates at {_named(point)}"
     groups = [("at the operating point", 2), ("over all thresholds", 3), ("again, beside them", 1)]
-    return _metric_table(material, point, BESIDE, f"Beside the miss rates at {_named(point)}", read, groups)
+    return _metric_table(material, point, BESIDE, title=title, read=read, groups=groups)
 
 
 def case_means(material: Material, point: str) -> Table:
@@ -99,8 +102,8 @@ def case_means(material: Material, point: str) -> Table:
         "Here every case weighs the same, where above every voxel, slice or lesion does. A healthy case has no miss "
         "rate and a case without candidates no precision: they are counted as undefined, never as 0 or 1."
     )
-    groups = [("missed", 4), ("at what cost", 2)]
-    return _metric_table(material, point, CASE_MEANS, f"Means over cases at {_named(point)}", read, groups)
+    title, groups = f"Means over cases at {_named(point)}", [("missed", 4), ("at what cost", 2)]
+    return _metric_table(material, point, CASE_MEANS, title=title, read=read, groups=groups)
 
 
 def bands(material: Material) -> Table:
@@ -120,14 +123,14 @@ def bands(material: Material) -> Table:
         "Lesion miss rate by size, at each arm's primary operating point",
         ["arm", *(f"{size} mm" for size in sizes), "all lesions", "false positives per scan", "voxel precision"],
         rows,
-        "Diameter of the sphere of equal volume. Small lesions are missed most: a mean over all sizes says as much about "
-        "the sizes in the cohort as about the arm. Bands with few lesions have wide intervals.",
+        "Diameter of the sphere of equal volume. Small lesions are missed most: a mean over all sizes says as much "
+        "about the sizes in the cohort as about the arm. Bands with few lesions have wide intervals.",
         [("lesion miss rate", len(sizes) + 1), ("at what cost", 2)],
     )
 
 
 def _metric_table(
-    material: Material, point: str, columns: list[Column], title: str, read: str, groups: list[tuple[str, int]]
+    material: Material, point: str, columns: list[Column], *, title: str, read: str, groups: list[tuple[str, int]]
 ) -> Table:
     rows = []
     for arm in material.arms:

@@ -55,11 +55,14 @@ def who_misses(material: Material) -> Table:
         tested = [p_value(patients["p"]), p_value(patients.get("p_holm")), _verdict(patients)]
         found = [str(lesions[kind]["count"]) for kind in kinds]
         works = _works(material.comparison, arm.name)
-        rows.append([_arm(arm, material), *(Cell(t) for t in (*found, *counts, *tested[:2])), text_cell(tested[2]), works])
+        rows.append(
+            [_arm(arm, material), *(Cell(t) for t in (*found, *counts, *tested[:2])), text_cell(tested[2]), works]
+        )
     read = (
-        f"Ref = {against}. McNemar's exact test looks only at patients missed by one of the two. “Works”: at an equal "
-        "volume of false positives the arm misses fewer voxels than the mean training mask (location_prior) does, "
-        "beyond noise; an arm that does not has learned nothing about the image. False positives stand in the tables above."
+        f"Ref = {against}. McNemar's exact test looks only at patients missed by one of the two. “Works”: at an "
+        "equal volume of false positives the arm misses fewer voxels than the mean training mask (location_prior) "
+        "does, beyond noise; an arm that does not has learned nothing about the image. False positives stand in "
+        "the tables above."
     )
     head = ["arm", "arm only", "ref only", "both", "arm only", "ref only", "both", "neither"]
     groups = [("lesions missed by", 3), ("patients missed by", 4), ("McNemar, patients", 3), ("", 1)]

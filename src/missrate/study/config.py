@@ -79,12 +79,13 @@ class ReportConfig(Frozen):
 
 
 class StudyConfig(Frozen):
-    """A whole study."""
+    """A whole study. ``models`` holds, for each model, the config that all of its arms share."""
 
     sources: dict[str, SourceConfig]
     split: SplitConfig
     view: View = View()
     budget: TrainConfig = TrainConfig()
+    models: dict[str, dict[str, Any]] = Field(default_factory=dict)
     arms: tuple[ArmConfig, ...] = Field(min_length=1)
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
@@ -116,8 +117,9 @@ class StudyConfig(Frozen):
         assert arm.model is not None
         where = f"train of arm {arm.name!r}"
         train = parse(TrainConfig, self.budget.model_dump() | arm.train, where=where)
-        values = arm.model_dump(include={"model", "config", "loss", "init", "predict"})
-        return Recipe(arm=arm.name, view=self.view, train=train, seed=self.split.seed, **values)
+        values = arm.model_dump(include={"model", "loss", "init", "predict"})
+        config = self.models.get(arm.model, {}) | arm.config
+        return Recipe(arm=arm.name, config=config, view=self.view, train=train, seed=self.split.seed, **values)
 
     def reused(self, arm: ArmConfig) -> Recipe:
         """The recipe with which an arm applies another arm's run: that run's, with this arm's config and predict."""
@@ -171,7 +173,8 @@ def _require_equal_budgets(study: StudyConfig) -> None:
                 f"Got {recipe.train.steps} in {arm.name!r} (other totals: {sorted(others)})."
             )
     for key in ("norm", "trainable_stages"):
-        values = {arm.config[key] for arm in trained if arm.model == "maskrcnn" and key in arm.config}
+        recipes = [study.recipe(arm) for arm in trained if arm.model == "maskrcnn"]
+        values = {recipe.config.get(key) for recipe in recipes}
         if len(values) > 1:
             raise ConfigError(f"Mask R-CNN arms of one study must share {key!r}. Got {sorted(map(str, values))}.")
 

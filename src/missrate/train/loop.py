@@ -53,10 +53,10 @@ def train(
     Raises InputError and ConfigError for what cannot be trained, StoreError when the run holds another recipe's
     weights, and TrainingError when the loss or its gradient is infinite or not a number; ``state.pt`` then stays.
     """
+    remove_leftovers(run)
     if checkpoint.finished(run):
         _require_same_recipe(run, recipe)
         return
-    remove_leftovers(run)
     fabric = _fabric(recipe)
     about = _provenance(recipe, provenance, fabric, arm_weights)
     with _own_randomness(fabric.device):
@@ -149,6 +149,8 @@ def _fabric(recipe: Recipe) -> Any:
     from lightning.fabric import Fabric
     from lightning.fabric.accelerators import CUDAAccelerator, MPSAccelerator
 
+    for name in ("lightning.fabric", "lightning.pytorch"):  # they announce the precision and advertise on stderr
+        logging.getLogger(name).setLevel(logging.WARNING)
     device = "cuda" if CUDAAccelerator.is_available() else "mps" if MPSAccelerator.is_available() else "cpu"
     precision = "bf16-mixed" if uses_bf16(recipe.train.precision, device) else "32-true"
     return Fabric(accelerator=device, devices=1, precision=precision)

@@ -66,9 +66,11 @@ def load_snapshot(run: Path, identity: str) -> Snapshot | None:
 
 
 def remove_leftovers(run: Path) -> None:
-    """Removes what a write that was killed left behind; nobody else writes into a run's folder."""
+    """Removes what a process that was killed left behind; nobody else writes into a run's folder."""
     for part in run.glob(".*.part"):
         part.unlink(missing_ok=True)
+    if checkpoint.finished(run):
+        (run / STATE).unlink(missing_ok=True)
 
 
 def finish(run: Path, recipe: Recipe, snapshot: Snapshot, provenance: dict[str, Any]) -> None:
