@@ -12,7 +12,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from missrate.report.material import Arm, Material, Style
+from missrate.report.material import Arm, Material, Style, size
 from missrate.report.words import Drawing
 
 Json = dict[str, Any]
@@ -97,7 +97,7 @@ def froc(material: Material) -> Drawing:
                 if rows.size:
                     panel.plot(rows[:, 0], rows[:, 1], **_line(arm, rows))
             # Linear up to a tenth, so that 0 has a place.
-            panel.set_xscale("symlog", linthresh=0.1)
+            panel.set_xscale("symlog", linthresh=0.1, linscale=0.4)
             panel.xaxis.set_minor_locator(NullLocator())
             panel.set(xlabel=f"{label} (logarithmic above .1)", xlim=(0, None), ylim=(-0.02, 1.02))
             if not any(rows.size for _, rows in drawn):
@@ -118,9 +118,9 @@ def froc(material: Material) -> Drawing:
 def matrix(material: Material) -> Drawing:
     """Which lesion is missed by which arm: one column a lesion, ordered by size."""
     rows = material.arms[0].lesions
-    order = sorted(range(len(rows)), key=lambda i: (int(rows[i]["voxels"]), rows[i]["case_id"], int(rows[i]["lesion"])))
+    order = sorted(range(len(rows)), key=lambda i: (size(rows[i]), rows[i]["case_id"], int(rows[i]["lesion"])))
     place = {(rows[i]["case_id"], rows[i]["lesion"]): x for x, i in enumerate(order)}
-    width = max(1.0, min(9.0, 480 / max(len(rows), 1)))
+    width = max(0.8, min(30.0, 500 / max(len(rows), 1)))  # points; all columns together span about 650
     with _figure(10.6, 0.9 + 0.25 * len(material.arms)) as (figure, (panel,)):
         for y, arm in enumerate(material.arms):
             missed = [place[row["case_id"], row["lesion"]] for row in arm.missed()]

@@ -56,7 +56,7 @@ class Arm:
     def missed(self) -> list[dict[str, str]]:
         """The rows of lesions that are missed at the primary point, largest first."""
         rows = [row for row in self.lesions if row.get(f"found_{self.point['name']}") == "0"]
-        return sorted(rows, key=lambda row: (-int(row["voxels"]), row["case_id"], int(row["lesion"])))
+        return sorted(rows, key=lambda row: (-size(row), row["case_id"], int(row["lesion"])))
 
     def threshold(self, fold: Fold) -> float | None:
         """The threshold of the primary point in a fold."""
@@ -112,6 +112,11 @@ class Material:
                 described: Json = case["lesions"][lesion - 1]
                 return described
         raise StoreError(f"{case_id} must be in the manifest of {self.source}. Got none; perhaps evaluate again.")
+
+
+def size(row: dict[str, str]) -> float:
+    """A lesion's millilitres, or its voxels where the scans know no millimetres."""
+    return float(row["volume_ml"] or row["voxels"])
 
 
 def read(

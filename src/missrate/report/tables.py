@@ -109,7 +109,8 @@ def case_means(material: Material, point: str) -> Table:
 def bands(material: Material) -> Table:
     """Missed lesions by size at each arm's primary point."""
     known = [arm for arm in material.arms if arm.summary["metrics"]]
-    sizes = list(known[0].summary["metrics"]["lesion_miss_rate"]["by_diameter_mm"]) if known else []
+    inner = known[0].summary["metrics"]["lesion_miss_rate"]["by_diameter_mm"] if known else {}
+    sizes = sorted(inner, key=lambda band: (not band.startswith("<"), float(band.strip("<>=").split("-")[0])))
     columns = [Column("", "lesion_miss_rate"), Column("", "false_positives_per_scan"), Column("", "voxel_precision")]
     rows = []
     for arm in material.arms:
@@ -121,7 +122,13 @@ def bands(material: Material) -> Table:
         rows.append([_arm(arm, material), *cells, *(_cell(arm.summary, column) for column in columns)])
     return Table(
         "Lesion miss rate by size, at each arm's primary operating point",
-        ["arm", *(f"{size} mm" for size in sizes), "all lesions", "false positives per scan", "voxel precision"],
+        [
+            "arm",
+            *(f"{size} mm".replace(">=", "≥ ").replace("<", "< ").replace("-", "–") for size in sizes),
+            "all lesions",
+            "false positives per scan",
+            "voxel precision",
+        ],
         rows,
         "Diameter of the sphere of equal volume. Small lesions are missed most: a mean over all sizes says as much "
         "about the sizes in the cohort as about the arm. Bands with few lesions have wide intervals.",

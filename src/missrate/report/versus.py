@@ -52,7 +52,7 @@ def who_misses(material: Material) -> Table:
         patients, lesions = comparison["patients"], comparison["lesions"]
         kinds = ("missed_by_arm_only", "missed_by_against_only", "missed_by_both")
         counts = [str(patients[kind]) for kind in (*kinds, "missed_by_neither")]
-        tested = [p_value(patients["p"]), p_value(patients.get("p_holm")), _verdict(patients)]
+        tested = [p_value(patients["p"]), p_value(patients.get("p_holm")), " ".join(_verdict(patients))]
         found = [str(lesions[kind]["count"]) for kind in kinds]
         works = _works(material.comparison, arm.name)
         rows.append(
@@ -75,11 +75,14 @@ def matched(material: Material) -> Table:
     kinds = [("by_false_positives_per_scan", "≤ {} per scan"), ("by_false_positive_ml_per_scan", "≤ {} ml per scan")]
     head, groups = ["arm"], []
     for kind, words in kinds:
-        bounds = [row["bound"] for row in next(iter(value[kind].values()), [])]
+        bounds = sorted(row["bound"] for row in next(iter(value[kind].values()), []))
         head += [words.format(f"{bound:g}") for bound in bounds]
         groups += [("at equal " + ("false positives" if kind == kinds[0][0] else "false-positive volume"), len(bounds))]
     rows = [
-        [_arm(arm, material), *(_matched(row) for kind, _ in kinds for row in value[kind].get(arm.name, []))]
+        [
+            _arm(arm, material),
+            *(_matched(row) for kind, _ in kinds for row in sorted(value[kind].get(arm.name, []), key=_bound)),
+        ]
         for arm in material.arms
     ]
     read = (
@@ -122,7 +125,7 @@ def _difference(block: Json | None, metric: str) -> Cell:
         return Cell(f"undefined ({k})", kind="undefined")
     form = signed if not metric.startswith("false_positive") else _signed_amount
     interval = "no interval" if block["ci95"] is None else f"{form(block['ci95'][0])} to {form(block['ci95'][1])}"
-    lines = [interval, f"p {p_value(block.get('p'))}, Holm {p_value(block.get('p_holm'))}", _verdict(block)]
+    lines = [interval, f"p {p_value(block.get('p'))}, Holm {p_value(block.get('p_holm'))}", *_verdict(block)]
     if block.get("undefined"):
         lines.append(f"n {block['n']}, undefined ({block['undefined']})")
     return Cell(form(block["difference"]), tuple(lines), "number separable" if block.get("separable") else "number")
@@ -132,16 +135,20 @@ def _signed_amount(value: float) -> str:
     return ("−" if value < 0 else "+") + amount(abs(value))
 
 
-def _verdict(block: Json) -> str:
+def _verdict(block: Json) -> list[str]:
     if block.get("separable"):
-        return "separable"
-    return "not separable" if block.get("attainable", True) else "not separable (too few patients)"
+        return ["separable"]
+    return ["not separable"] if block.get("attainable", True) else ["not separable", "(too few patients)"]
 
 
 def _works(comparison: Json, name: str) -> Cell:
     verdict = comparison.get("works", {}).get(name)
     reason = comparison.get("works_because", {}).get(name, {}).get("reason")
     return text_cell({True: "yes", False: "no"}.get(verdict, f"undefined: {reason or 'not asked'}"))
+
+
+def _bound(row: Json) -> float:
+    return float(row["bound"])
 
 
 def _matched(row: Json) -> Cell:

@@ -1,6 +1,7 @@
 """Numbers as a reader sees them: fixed digits, an interval, n, and "undefined (k)" instead of a blank."""
 
 from dataclasses import dataclass
+from math import ceil, log10
 from typing import Any
 
 from missrate.report.material import Arm, Style
@@ -29,6 +30,14 @@ class Table:
     read: str
     groups: list[tuple[str, int]]
 
+    @property
+    def kinds(self) -> list[str]:
+        """How the cells below each head look: words to the left, numbers to the right."""
+        for row in self.rows:
+            if len(row) == len(self.head):
+                return ["text" if cell.kind == "text" else "number" for cell in row]
+        return ["number"] * len(self.head)
+
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
@@ -41,12 +50,9 @@ class Drawing:
 
 
 def share(value: float) -> str:
-    """A share with three decimals; a value that only rounds to 0 or 1 keeps what sets it apart."""
-    if 0.0 < value < 0.0005:
-        return f"{value:.1e}"
-    if 0.9995 <= value < 1.0:
-        return f"{value:.4f}" if value < 0.99995 else "> 0.9999"
-    return f"{value:.3f}"
+    """A share with three decimals, and with more where it would only round to 0 or 1."""
+    apart = min(abs(value), abs(1.0 - value))
+    return f"{value:.3f}" if apart == 0.0 or apart >= 0.0005 else f"{value:.{min(9, ceil(-log10(apart)))}f}"
 
 
 def amount(value: float) -> str:
@@ -82,19 +88,10 @@ def block_cell(block: Json | None, metric: str) -> Cell:
     if value is None:
         k = block.get("undefined", block.get("n", 0)) or block.get("n", 0)
         return Cell(f"undefined ({k})", (block["reason"],) if block.get("reason") else (), "undefined")
-    lines = ["no interval" if interval is None else f"{form(interval[0])}–{form(interval[1])}"]
-    lines.append(_counted(block))
-    return Cell(form(value), tuple(lines))
-
-
-def _counted(block: Json) -> str:
-    n, undefined = block.get("n"), block.get("undefined", 0)
-    text = f"n {n}"
-    if "denominator" in block and block["denominator"] != n:
-        text = f"{_many(block['numerator'])} / {_many(block['denominator'])}, n {n}"
-    elif "denominator" in block:
-        text = f"{block['numerator']} / {n}"
-    return f"{text}, undefined ({undefined})" if undefined else text
+    spread = "no interval" if interval is None else f"{form(interval[0])}–{form(interval[1])}"
+    counts = [f"{_many(block['numerator'])} / {_many(block['denominator'])}"] if "denominator" in block else []
+    n = f"n {block['n']}" + (f", undefined ({block['undefined']})" if block.get("undefined") else "")
+    return Cell(form(value), (spread, *counts, n))
 
 
 def _many(count: int) -> str:
