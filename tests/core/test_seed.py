@@ -5,9 +5,8 @@ from missrate.core.seed import generator, number
 
 def test_the_same_arguments_give_the_same_stream_and_others_another() -> None:
     assert generator(1, "batch", 17).random(3).tolist() == generator(1, "batch", 17).random(3).tolist()
-    streams = {
-        number(*a) for a in [(1, "batch", 17), (1, "batch", 18), (2, "batch", 17), (1, "batch"), (1, "batc", "h")]
-    }  # type: ignore[arg-type]
+    purposes: list[tuple[int | str, ...]] = [("batch", 17), ("batch", 18), ("batch",), ("batc", "h")]
+    streams = {number(1, *purpose) for purpose in purposes} | {number(2, "batch", 17)}
     assert len(streams) == 5
 
 

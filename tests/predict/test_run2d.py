@@ -16,7 +16,7 @@ from missrate.core.view import View
 from missrate.predict import run2d
 
 BRIGHT = '''
-"""The probability is the middle channel itself, times a weight of 1; it counts how many slices it got at once."""
+"""The probability is the middle channel itself, times a weight of 1; it notes the shapes that it got."""
 import torch
 from torch import nn
 from missrate.core.config import Frozen
@@ -28,13 +28,13 @@ class Bright(nn.Module):
     ndim = 2
     def __init__(self, config, channels):
         super().__init__()
-        self.fault, self.channels, self.batches = config.fault, channels, []
+        self.fault, self.channels, self.shapes = config.fault, channels, []
         self.weight = nn.Parameter(torch.tensor(0.0))
     def forward(self, image_BCXY, label_BXY):
         return {"none": self.weight * 0}
     def probability(self, image_BCXY):
         assert not self.training and image_BCXY.dtype == torch.float32
-        self.batches.append(len(image_BCXY))
+        self.shapes.append(tuple(image_BCXY.shape))
         result = image_BCXY[:, self.channels // 2 : self.channels // 2 + 1] * self.weight
         if self.fault == "right half only":
             result[:, :, : result.shape[2] // 2] = 0
@@ -54,7 +54,15 @@ def _one_thread() -> None:
     run2d._load.cache_clear()
 
 
-def bright(folder: Path, *, view: View = PLAIN, fault: str = "", weight: float = 1.0, **predict: object) -> Path:
+def bright(
+    folder: Path,
+    *,
+    view: View = PLAIN,
+    fault: str = "",
+    weight: float = 1.0,
+    patch_px: tuple[int, int] | None = None,
+    **predict: object,
+) -> Path:
     """A finished run of the model above."""
     (folder / "bright.py").write_text(BRIGHT)
     recipe = Recipe(
@@ -62,7 +70,7 @@ def bright(folder: Path, *, view: View = PLAIN, fault: str = "", weight: float =
         model=str(folder / "bright.py"),
         config={"fault": fault},
         view=view,
-        train=TrainConfig(precision="float32"),
+        train=TrainConfig(precision="float32", patch_px=patch_px),
         predict=PredictConfig.model_validate(predict),
     )
     run = folder / "run"
@@ -113,6 +121,20 @@ def test_a_scan_of_one_slice(tmp_path: Path) -> None:
     assert np.array_equal(levels_XYZ, encode(view.normalise(image_XYZ)))
 
 
+@pytest.mark.parametrize("patch_px", [(4, 4), (6, 8), (20, 8), (21, 30)])
+@pytest.mark.parametrize("flip_x", [False, True])
+def test_a_slice_lies_in_air_up_to_the_size_of_training(
+    tmp_path: Path, patch_px: tuple[int, int], flip_x: bool
+) -> None:
+    image_XYZ, view = noise((6, 5, 4)), PLAIN.model_copy(update={"context_slices": 3})
+    loaded = run2d.load_run(bright(tmp_path, view=view, patch_px=patch_px, flip_x=flip_x, batch=3))
+    probability_XYZ = run2d.predict_image(loaded, image_XYZ)
+    assert probability_XYZ == pytest.approx(PLAIN.normalise(image_XYZ))
+    wanted_px = (max(6, patch_px[0]), max(5, patch_px[1]))
+    shapes = loaded.model.shapes
+    assert isinstance(shapes, list) and {shape[2:] for shape in shapes} == {wanted_px}
+
+
 @pytest.mark.parametrize("flip_x", [False, True])
 def test_the_batch_size_changes_nothing_and_bounds_the_memory(tmp_path: Path, flip_x: bool) -> None:
     image_XYZ = noise((6, 5, 11))
@@ -120,8 +142,9 @@ def test_the_batch_size_changes_nothing_and_bounds_the_memory(tmp_path: Path, fl
     for batch in (1, 4, 11, 50):
         loaded = run2d.load_run(bright(tmp_path, batch=batch, flip_x=flip_x))
         results.append(run2d.predict_image(loaded, image_XYZ))
-        sizes = loaded.model.batches
-        assert isinstance(sizes, list) and max(sizes) <= batch and sum(sizes) == 11 * (1 + flip_x)
+        assert isinstance(loaded.model.shapes, list)
+        sizes = [shape[0] for shape in loaded.model.shapes]
+        assert max(sizes) <= batch and sum(sizes) == 11 * (1 + flip_x)
     assert all(np.array_equal(result, results[0]) for result in results)
 
 

@@ -14,8 +14,8 @@ from missrate.core import store
 from missrate.core.quantise import encode
 from missrate.core.seed import generator
 from missrate.core.types import LESION, Entry, LabelMeaning, Matching
-from missrate.prepare import manifest
 from missrate.predict.null import NULL_ARMS
+from missrate.prepare import manifest
 from missrate.prepare.case import prepare_case
 from missrate.readers import phantom
 from missrate.study import work
@@ -74,7 +74,7 @@ def make(root: Path, options: Options) -> dict[str, Any]:
         "split": root / "split.json",
         "prepared": prepared,
         "runs": runs,
-        "predictions": {arm: {fold: root / "predictions" / arm for fold in folds} for arm in arms},
+        "predictions": {arm: dict.fromkeys(folds, root / "predictions" / arm) for arm in arms},
     }
 
 
@@ -84,7 +84,10 @@ def _study(options: Options) -> StudyConfig:
     own = {"model": "unet2d", "loss": {"name": "tversky_ce"}}
     return StudyConfig.model_validate(
         {
-            "sources": {"target": {"reader": "phantom", "path": "/home/somebody/target"}, "unused": {"reader": "phantom"}},
+            "sources": {
+                "target": {"reader": "phantom", "path": "/home/somebody/target"},
+                "unused": {"reader": "phantom"},
+            },
             "split": {"source": "target", **parts},
             "arms": [
                 {"name": "pretrain", "model": "maskrcnn", "evaluate": False},

@@ -16,6 +16,7 @@ class Config(Frozen):
     """``breaks_at``: the training call, from 1, in which the loss, or only its gradient, is no number."""
 
     breaks_at: int = 0
+    dropout: float = 0.2
     what: Literal["loss", "gradient"] = "loss"
 
 
@@ -27,7 +28,7 @@ class Tiny(nn.Module):
         super().__init__()
         self.config = config
         self.net = nn.Sequential(
-            nn.Conv2d(channels, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.2), nn.Conv2d(4, 1, 1)
+            nn.Conv2d(channels, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(config.dropout), nn.Conv2d(4, 1, 1)
         )
         self.register_buffer("calls", torch.tensor(0))
 

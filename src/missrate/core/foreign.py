@@ -7,7 +7,9 @@ from missrate.core.errors import DataError
 from missrate.core.quantise import TOP, encode
 
 
-def levels_of(values_XYZ: NDArray[np.generic], lesion_labels: tuple[int, ...], *, name: str) -> tuple[NDArray[np.uint16], bool]:
+def levels_of(
+    values_XYZ: NDArray[np.generic], lesion_labels: tuple[int, ...], *, name: str
+) -> tuple[NDArray[np.uint16], bool]:
     """Levels, and True when the prediction was a mask (whole numbers): voxels of ``lesion_labels`` get the top level.
 
     Values in [0, 1] with a fraction among them are probabilities. Raises DataError for NaN and for fractions elsewhere.

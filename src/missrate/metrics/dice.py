@@ -8,7 +8,7 @@ BETTER = "higher"
 LEVEL = "case"
 
 
-def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:  # noqa: ARG001 - one signature for all
+def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:
     """2 TP / (2 TP + FP + FN) in voxels at level ``at``; two empty masks are 0/0: undefined, not perfect."""
     counts = voxel_counts(case, at)
     doubled = 2 * counts.true_positives

@@ -8,7 +8,7 @@ BETTER = "lower"
 LEVEL = "case"
 
 
-def measure(case: CaseStatistics, at: int, matching: Matching) -> float | None:  # noqa: ARG001 - one signature for all
+def measure(case: CaseStatistics, at: int, matching: Matching) -> float | None:
     """All predicted voxels outside the reference at level ``at``, in ml, also those of candidates that match.
 
     None where the scan knows pixels only. The matching rule and its least volume play no part.

@@ -13,7 +13,7 @@ LEVEL = "cohort"
 
 def measure(
     cases: list[CaseStatistics],
-    at: int,  # noqa: ARG001 - one signature for all
+    at: int,
     matching: Matching,
     weight_per_patient: dict[str, float] | None,
 ) -> float | None:

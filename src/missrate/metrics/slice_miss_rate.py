@@ -9,7 +9,7 @@ BETTER = "lower"
 LEVEL = "case"
 
 
-def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:  # noqa: ARG001 - one signature for all
+def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:
     """Missed slices / slices that hold reference voxels at level ``at``; 0/0 for an empty reference.
 
     Slices know voxels, not candidates: the matching rule and its least volume play no part.

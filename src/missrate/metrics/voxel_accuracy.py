@@ -8,7 +8,7 @@ BETTER = "higher"
 LEVEL = "case"
 
 
-def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:  # noqa: ARG001 - one signature for all
+def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:
     """(TP + TN) / all voxels at level ``at``; always defined. The matching rule plays no part."""
     counts = voxel_counts(case, at)
     right = counts.true_positives + counts.true_negatives

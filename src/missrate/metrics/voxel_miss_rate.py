@@ -8,7 +8,7 @@ BETTER = "lower"
 LEVEL = "case"
 
 
-def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:  # noqa: ARG001 - one signature for all
+def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:
     """FN / (TP + FN) in voxels at level ``at``; 0/0 for an empty reference. The matching rule plays no part."""
     counts = voxel_counts(case, at)
     return Ratio(counts.false_negatives, counts.true_positives + counts.false_negatives)

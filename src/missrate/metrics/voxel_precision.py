@@ -8,7 +8,7 @@ BETTER = "higher"
 LEVEL = "case"
 
 
-def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:  # noqa: ARG001 - one signature for all
+def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:
     """TP / (TP + FP) in voxels at level ``at``; 0/0 for an empty prediction. The matching rule plays no part."""
     counts = voxel_counts(case, at)
     return Ratio(counts.true_positives, counts.true_positives + counts.false_positives)

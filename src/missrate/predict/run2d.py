@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from missrate.core import checkpoint, store
 from missrate.core.errors import DataError, StoreError
 from missrate.core.grid import Grid
+from missrate.core.patch import AIR_HU, cut
 from missrate.core.precision import uses_bf16
 from missrate.core.quantise import encode
 from missrate.core.recipe import Recipe, read_recipe
@@ -28,11 +29,15 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A finished model in evaluation mode on its device, and the recipe by which it is applied."""
+    """A finished model in evaluation mode on its device, and the recipe by which it is applied.
+
+    ``patch_px`` (X, Y) is the size of the slices that it was trained on.
+    """
 
     model: nn.Module
     recipe: Recipe
     device: torch.device
+    patch_px: tuple[int, int]
 
 
 def load_run(run: Path, recipe: Recipe | None = None) -> Loaded:
@@ -44,12 +49,13 @@ def load_run(run: Path, recipe: Recipe | None = None) -> Loaded:
     weights = run / checkpoint.WEIGHTS
     if not checkpoint.finished(run):
         raise StoreError(f"{run} must be a finished run. Got no {checkpoint.WEIGHTS}; perhaps it is still training.")
-    recipe = recipe or read_recipe(run / "recipe.toml")
-    return _load(weights.resolve(), weights.stat().st_mtime_ns, recipe.model_dump_json())
+    own = read_recipe(run / "recipe.toml")
+    patch_px = own.train.patch_px or (1, 1)
+    return _load(weights.resolve(), weights.stat().st_mtime_ns, (recipe or own).model_dump_json(), patch_px)
 
 
 @lru_cache(maxsize=2)
-def _load(weights: Path, _changed_ns: int, recipe_json: str) -> Loaded:
+def _load(weights: Path, _changed_ns: int, recipe_json: str, patch_px: tuple[int, int]) -> Loaded:
     recipe = Recipe.model_validate_json(recipe_json)
     model = build_model(recipe)
     try:
@@ -57,27 +63,37 @@ def _load(weights: Path, _changed_ns: int, recipe_json: str) -> Loaded:
     except RuntimeError as error:
         raise StoreError(f"{weights} must fit the recipe of arm {recipe.arm!r}. Got: {error}") from error
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Loaded(model.to(device).eval(), recipe, device)
+    return Loaded(model.to(device).eval(), recipe, device, patch_px)
 
 
 def predict_image(loaded: Loaded, image_XYZ: NDArray[np.int16]) -> NDArray[np.float32]:
     """The probability of lesion in [0, 1] for each voxel of an image in the view (HU); the same shape.
 
-    Slices go through in batches of ``predict.batch``; with ``predict.flip_x`` the mean of both directions. Raises
-    DataError when the model gives something else than probabilities of the slice's size.
+    Slices go through in batches of ``predict.batch``, those smaller than in training in the middle of air; with
+    ``predict.flip_x`` the mean of both directions. Raises DataError when the model gives something else than
+    probabilities of the slice's size.
     """
-    recipe, depth = loaded.recipe, image_XYZ.shape[2]
+    size_x, size_y, depth = image_XYZ.shape
     probability_XYZ = np.empty(image_XYZ.shape, np.float32)
-    for first in range(0, depth, recipe.predict.batch):
-        last = min(first + recipe.predict.batch, depth)
-        slabs_BCXY = np.stack([recipe.view.slab(image_XYZ, z) for z in range(first, last)])
-        image_BCXY = torch.from_numpy(slabs_BCXY).to(loaded.device)
-        probability_BXY = _probability(loaded, image_BCXY)
-        if recipe.predict.flip_x:
-            mirrored_BXY = _probability(loaded, image_BCXY.flip(2)).flip(1)
-            probability_BXY = (probability_BXY + mirrored_BXY) / 2
-        probability_XYZ[:, :, first:last] = np.moveaxis(probability_BXY.cpu().numpy(), 0, 2)
+    canvas_px = max(size_x, loaded.patch_px[0]), max(size_y, loaded.patch_px[1])
+    x, y = (canvas_px[0] - size_x) // 2, (canvas_px[1] - size_y) // 2
+    reach = loaded.recipe.view.context_slices // 2
+    for first in range(0, depth, loaded.recipe.predict.batch):
+        last, lowest = min(first + loaded.recipe.predict.batch, depth), max(first - reach, 0)
+        near_XYZ = cut(image_XYZ[:, :, lowest : last + reach], (-x, -y), canvas_px, fill=AIR_HU)
+        slabs = [loaded.recipe.view.slab(near_XYZ, z - lowest) for z in range(first, last)]
+        probability_BXY = _both_ways(loaded, torch.from_numpy(np.stack(slabs)).to(loaded.device)).cpu().numpy()
+        seen_BXY = probability_BXY[:, x : x + size_x, y : y + size_y]
+        probability_XYZ[:, :, first:last] = np.moveaxis(seen_BXY, 0, 2)
     return probability_XYZ
+
+
+def _both_ways(loaded: Loaded, image_BCXY: Tensor) -> Tensor:
+    """BXY; with ``flip_x`` the mean over the images as they are and mirrored."""
+    probability_BXY = _probability(loaded, image_BCXY)
+    if not loaded.recipe.predict.flip_x:
+        return probability_BXY
+    return (probability_BXY + _probability(loaded, image_BCXY.flip(2)).flip(1)) / 2
 
 
 def _probability(loaded: Loaded, image_BCXY: Tensor) -> Tensor:

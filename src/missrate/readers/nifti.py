@@ -130,9 +130,7 @@ def _stem(path: Path) -> str:
 def _entry(case_id: str, image: Path | None, label: Path | None, patient: str) -> Entry:
     match = re.match(patient, case_id)
     if match is None or not match.groups():
-        raise DataError(
-            f"`patient` must be a pattern with a group that fits each case. Got {patient!r}: {case_id!r}."
-        )
+        raise DataError(f"`patient` must be a pattern with a group that fits each case. Got {patient!r}: {case_id!r}.")
     return Entry(case_id, match.group(1), str(image) if image else None, str(label) if label else None)
 
 

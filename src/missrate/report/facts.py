@@ -11,6 +11,7 @@ from missrate.report.words import (
     arm_cell,
     number_cell,
     optional,
+    sentence,
     text_cell,
 )
 
@@ -87,10 +88,10 @@ def points(material: Material) -> Table:
         for name, entry in seen.items():
             point = entry["operating_point"]
             primary = " (primary)" if name == arm.point["name"] else ""
-            threshold = entry.get("reason") or _thresholds(point)
+            threshold = "none admissible" if entry.get("reason") else _thresholds(point)
             certified = "certified" if point["certified"] else "not certified"
             chosen = "fixed in advance" if point["chosen_on"] == "fixed" else point["chosen_on"]
-            rest = (chosen, point["target"] or "none", certified)
+            rest = (chosen, sentence(point["target"] or "none"), certified)
             rows.append([arm_cell(arm), text_cell(name + primary), text_cell(threshold), *map(text_cell, rest)])
     read = (
         "A voxel belongs to a candidate when its probability is at least the threshold. The same threshold means "

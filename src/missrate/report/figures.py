@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from missrate.report.material import Arm, Material, Style, size
 from missrate.report.words import Drawing
@@ -99,6 +99,7 @@ def froc(material: Material) -> Drawing:
             # Linear up to a tenth, so that 0 has a place.
             panel.set_xscale("symlog", linthresh=0.1, linscale=0.4)
             panel.xaxis.set_minor_locator(NullLocator())
+            panel.xaxis.set_major_formatter("{x:g}")
             panel.set(xlabel=f"{label} (logarithmic above .1)", xlim=(0, None), ylim=(-0.02, 1.02))
             if not any(rows.size for _, rows in drawn):
                 panel.text(0.5, 0.5, "no millimetres or no lesion", ha="center", transform=panel.transAxes)
@@ -151,6 +152,9 @@ def losses(material: Material) -> Drawing:
             for fold, run in enumerate(runs):
                 drawn += _loss(panel, run.log, material.styles[name], name if fold == 0 else "_")
         panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter(NullFormatter())
         panel.set(xlabel="optimiser step", ylabel="training loss", xlim=(0, None))
         if drawn:
             _legend(figure, panel)

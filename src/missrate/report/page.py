@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from missrate.core import store
 from missrate.report import facts, figures, material, pictures, tables, versus
 from missrate.report.material import NULL_ARMS, Material
-from missrate.report.words import amount, point_words, share
+from missrate.report.words import amount, point_words, sentence, share
 
 Json = dict[str, Any]
 
@@ -101,7 +101,7 @@ def _costs(given: Material) -> list[str]:
     for arm in given.trained_arms():
         metrics = arm.summary["metrics"]
         if not metrics:
-            lines.append(f"{arm.name}: undefined (all), {arm.summary.get('reason', 'not measured')}")
+            lines.append(f"{arm.name}: undefined (all), {sentence(arm.summary.get('reason', 'not measured'))}")
             continue
         blocks = [metrics.get(name, {}).get("pooled", {}) for name in ("false_positives_per_scan", "voxel_precision")]
         values = ["undefined" if b.get("value") is None else b["value"] for b in blocks]

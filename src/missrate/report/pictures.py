@@ -21,7 +21,9 @@ DETAIL_MM = 80.0
 """The side of the enlarged part; of larger lesions 1.6 times the diameter."""
 LEAST_PX = 24
 OVERVIEW_PX = 176
-"""The whole slice is shown with at most about this many pixels a side, so that many pictures fit into one page."""
+"""The whole slice is shown with at most this many pixels a side, so that many pictures fit into one page."""
+AIR_HU = -300.0
+"""Between air (-1000) and fat (-100); exported pictures, which hold no negative values, are shown whole."""
 
 Row = dict[str, str]
 
@@ -52,6 +54,7 @@ class Picture:
 @dataclass(frozen=True, slots=True)
 class _Slice:
     grey_YX: NDArray[np.uint8]
+    not_air_YX: Mask
     reference_YX: Mask
     prediction_YX: Mask
     spacing_YX: tuple[float, float]
@@ -120,7 +123,7 @@ def _slice(material: Material, arm: Arm, fold: int | None, scan: LabelledScan, z
     spacing_x, spacing_y, _ = scan.grid.spacing_mm or (1.0, 1.0, 1.0)
     prediction_XYZ = _prediction(material, arm, fold, scan)
     reference_YX = axial(scan.label_XYZ, z) == LESION
-    return _Slice(grey_YX, reference_YX, axial(prediction_XYZ, z), (spacing_y, spacing_x))
+    return _Slice(grey_YX, image_YX > AIR_HU, reference_YX, axial(prediction_XYZ, z), (spacing_y, spacing_x))
 
 
 def _prediction(material: Material, arm: Arm, fold: int | None, scan: LabelledScan) -> Mask:
@@ -140,13 +143,17 @@ def _span(centre: int, size: int, wanted: float) -> slice:
 
 
 def _overview(flat: _Slice, box: tuple[slice, ...]) -> Panel:
-    """The whole slice, by means over blocks of pixels; outlines keep the scan's own pixels."""
-    step = -(-max(flat.grey_YX.shape) // OVERVIEW_PX)
-    rows, columns = (size // step * step for size in flat.grey_YX.shape)
-    blocks = flat.grey_YX[:rows, :columns].reshape(rows // step, step, columns // step, step).mean(axis=(1, 3))
-    frame = np.zeros(flat.grey_YX.shape, np.bool_)
-    frame[box] = True
-    return _panel(flat, np.rint(blocks).astype(np.uint8), (slice(0, rows), slice(0, columns)), frame)
+    """The slice without the air around, by means over blocks of pixels; outlines keep the scan's own pixels."""
+    frame_YX = np.zeros(flat.grey_YX.shape, np.bool_)
+    frame_YX[box] = True
+    shown_YX = flat.not_air_YX | flat.reference_YX | frame_YX
+    spans = [np.flatnonzero(shown_YX.any(axis=axis)) for axis in (1, 0)]
+    starts, sizes = [int(span[0]) for span in spans], [int(span[-1] - span[0]) + 1 for span in spans]
+    step = -(-max(sizes) // OVERVIEW_PX)
+    rows, columns = (size // step for size in sizes)
+    y, x = (slice(a, a + n * step) for a, n in zip(starts, (rows, columns), strict=True))
+    blocks = flat.grey_YX[y, x].reshape(rows, step, columns, step).mean(axis=(1, 3))
+    return _panel(flat, np.rint(blocks).astype(np.uint8), (y, x), frame_YX)
 
 
 def _detail(flat: _Slice, box: tuple[slice, ...]) -> Panel:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from missrate.report.material import Arm, Material
-from missrate.report.words import Cell, Table, arm_cell, block_cell, text_cell
+from missrate.report.words import Cell, Table, arm_cell, block_cell, sentence, text_cell
 
 Json = dict[str, Any]
 
@@ -161,7 +161,7 @@ def _cell(entry: Json | None, column: Column) -> Cell:
 
 def _without_point(entry: Json | None, span: int) -> Cell:
     reason = "no such operating point" if entry is None else entry.get("reason", "not measured")
-    return text_cell(f"undefined (all): {reason}", span=span)
+    return text_cell(f"undefined (all): {sentence(reason)}", span=span)
 
 
 def _named(point: str) -> str:

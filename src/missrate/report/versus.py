@@ -3,7 +3,18 @@
 from typing import Any
 
 from missrate.report.material import Arm, Material
-from missrate.report.words import Cell, Table, amount, arm_cell, p_value, share, signed, text_cell
+from missrate.report.words import (
+    Cell,
+    Table,
+    amount,
+    arm_cell,
+    p_value,
+    sentence,
+    share,
+    signed,
+    signed_amount,
+    text_cell,
+)
 
 Json = dict[str, Any]
 
@@ -27,7 +38,9 @@ def differences(material: Material) -> Table:
             continue
         against = comparison["comparisons"][arm.name]
         if against.get("reason"):
-            rows.append([_arm(arm, material), text_cell(f"not compared: {against['reason']}", span=len(COMPARED))])
+            rows.append(
+                [_arm(arm, material), text_cell(f"not compared: {sentence(against['reason'])}", span=len(COMPARED))]
+            )
             continue
         blocks = [(against["metrics"].get(metric, {}).get(average), metric) for _, metric, average in COMPARED]
         rows.append([_arm(arm, material), *(_difference(block, metric) for block, metric in blocks)])
@@ -123,16 +136,12 @@ def _difference(block: Json | None, metric: str) -> Cell:
     if block is None or block["difference"] is None:
         k = (block or {}).get("undefined", "all")
         return Cell(f"undefined ({k})", kind="undefined")
-    form = signed if not metric.startswith("false_positive") else _signed_amount
+    form = signed if not metric.startswith("false_positive") else signed_amount
     interval = "no interval" if block["ci95"] is None else f"{form(block['ci95'][0])} to {form(block['ci95'][1])}"
     lines = [interval, f"p {p_value(block.get('p'))}, Holm {p_value(block.get('p_holm'))}", *_verdict(block)]
     if block.get("undefined"):
         lines.append(f"n {block['n']}, undefined ({block['undefined']})")
     return Cell(form(block["difference"]), tuple(lines), "number separable" if block.get("separable") else "number")
-
-
-def _signed_amount(value: float) -> str:
-    return ("−" if value < 0 else "+") + amount(abs(value))
 
 
 def _verdict(block: Json) -> list[str]:

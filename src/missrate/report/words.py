@@ -59,12 +59,19 @@ def amount(value: float) -> str:
     """A count per scan, millilitres or millimetres: about three digits."""
     if abs(value) >= 100:
         return f"{value:,.0f}".replace(",", " ")
+    if 0.0 < abs(value) < 0.1:
+        return f"{value:.3f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def signed(value: float) -> str:
-    """A difference, with a real minus sign."""
-    return f"{value:+.3f}".replace("-", "−")
+    """A difference of shares, with a real minus sign; 0 has no sign."""
+    return f"{value:+.3f}".replace("-", "−") if abs(value) >= 0.0005 else "0.000"
+
+
+def signed_amount(value: float) -> str:
+    """A difference of counts or millilitres."""
+    return ("−" if value < 0 else "+") + amount(abs(value)) if abs(value) >= 0.0005 else "0.00"
 
 
 def p_value(value: float | None) -> str:
@@ -119,6 +126,11 @@ def number_cell(text: object) -> Cell:
 def optional(value: float | None, unit: str = "") -> str:
     """A measured quantity, or "undefined" where the scan knows no millimetres."""
     return "undefined" if value is None else f"{amount(value)}{unit}"
+
+
+def sentence(reason: str) -> str:
+    """A reason or target that names metrics, for people."""
+    return reason.replace("_", " ").replace("<=", "≤")
 
 
 def point_words(point: Json) -> str:

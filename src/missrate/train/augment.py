@@ -4,17 +4,16 @@ Shape letters: X right, Y anterior, Z the slice and its neighbours (context). Al
 """
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from missrate.core.patch import AIR_HU, cut
 from missrate.core.types import BACKGROUND, LESION
 
 AIR_HU = -1000
 """Fills what a patch has and the slice has not; the view's window makes it the air around the patient."""
 INT16 = np.iinfo(np.int16)
-Voxel = TypeVar("Voxel", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +67,6 @@ def corner(
             low, high = max(low, int(pixel[axis]) - patch + 1), min(high, int(pixel[axis]))
         starts.append(low + int(u_start[axis] * (high - low + 1)))
     return starts[0], starts[1]
-
-
-def cut(values: NDArray[Voxel], start: tuple[int, int], patch_px: tuple[int, int], *, fill: int) -> NDArray[Voxel]:
-    """The first two axes from ``start`` on, ``patch_px`` long; what lies outside of the array is ``fill``. A copy."""
-    result = np.full((*patch_px, *values.shape[2:]), fill, values.dtype)
-    source, target = [], []
-    for first, patch, size in zip(start, patch_px, values.shape, strict=False):
-        low, high = max(first, 0), min(first + patch, size)
-        source.append(slice(low, high))
-        target.append(slice(low - first, high - first))
-    result[tuple(target)] = values[tuple(source)]
-    return result
 
 
 def vary_hu(image: NDArray[np.int16], scale: float, shift_hu: float) -> NDArray[np.int16]:

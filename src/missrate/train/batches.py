@@ -57,7 +57,11 @@ def batches(cases: Sequence[ViewedCase], recipe: Recipe, steps: Iterable[int]) -
 
 
 def patch_size(cases: Sequence[ViewedCase], recipe: Recipe) -> tuple[int, int]:
-    """``patch_px``, or else the largest X and the largest Y of all cases. Raises InputError without cases."""
+    """``patch_px``, or else the largest X and the largest Y of all cases. Raises InputError without cases.
+
+    Validation takes the size of training, and so does prediction (the run's recipe holds it): a network that never
+    saw a slice end where this one ends finds lesions along the edge.
+    """
     if not cases:
         raise InputError("Training must get at least one case. Got none; perhaps the part of the split is empty.")
     if recipe.train.patch_px is not None:

@@ -23,7 +23,7 @@ from missrate.core.recipe import Recipe
 from missrate.core.store import ViewedCase
 from missrate.models._build import build_model
 from missrate.models._initial import initialise
-from missrate.train.batches import Batch, batches
+from missrate.train.batches import Batch, batches, patch_size
 from missrate.train.optimise import build_optimiser, copy_state, ema_decay, learning_rate, update_ema
 from missrate.train.state import Snapshot, finish, load_snapshot, remove_leftovers, save_snapshot, versions
 from missrate.train.validate import validation_losses
@@ -46,6 +46,7 @@ def train(
 ) -> None:
     """Writes ``recipe.toml``, ``log.jsonl``, ``provenance.json``, ``timing.json`` and, last, ``weights.safetensors``.
 
+    The recipe that is written has ``patch_px`` resolved (see ``batches.patch_size``), for prediction pads alike.
     Goes on from ``state.pt`` when it belongs to the same recipe, provenance, programs and device; a finished run is
     left as it is. ``provenance`` (plain JSON values) is written with what was added here. ``validation`` may be
     empty. ``progress(done, of)`` is called after each step. ``arm_weights`` and ``offline`` are for ``initialise``.
@@ -53,6 +54,7 @@ def train(
     Raises InputError and ConfigError for what cannot be trained, StoreError when the run holds another recipe's
     weights, and TrainingError when the loss or its gradient is infinite or not a number; ``state.pt`` then stays.
     """
+    recipe = _resolved(recipe, cases)
     remove_leftovers(run)
     if checkpoint.finished(run):
         _require_same_recipe(run, recipe)
@@ -142,6 +144,11 @@ class _Loop:
         self.kept.model = self.model.state_dict()
         self.kept.optimiser = self.optimiser.state_dict()
         return self.kept
+
+
+def _resolved(recipe: Recipe, cases: list[ViewedCase]) -> Recipe:
+    train_config = recipe.train.model_copy(update={"patch_px": patch_size(cases, recipe)})
+    return recipe.model_copy(update={"train": train_config})
 
 
 def _fabric(recipe: Recipe) -> Any:

@@ -1,0 +1,130 @@
+"""The whole way on phantoms: every stage, killed in every stage, and what a change makes stale."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from missrate.core import store
+from missrate.study import config, runner
+from missrate.study.plan import plan
+from tests.study import tiny
+
+ROOT = Path(__file__).parents[2]
+
+KILLS = [
+    "cases/target_002/label.b2nd:before",  # prepare: a case half written
+    "cases/target_003/case.json:after",
+    "prepared/target/manifest.json:before",
+    "views/:after",
+    "maskrcnn/all/seed0/state.pt:before",  # training: before the first state exists, and after it
+    "maskrcnn/all/seed0/state.pt:after",
+    "unet/all/seed0/recipe.toml:after",
+    "unet/all/seed0/weights.safetensors:before",
+    "unet/all/seed0/weights.safetensors:after",
+    "predictions/unet/all/target_:after",
+    "predictions/maskrcnn/all/index.json:before",
+    "evaluation/unet/statistics/:after",
+    "evaluation/unet/summary.json:before",
+    "calibration/maskrcnn/operating_point.json:after",
+    "comparison.json:before",
+    "report/index.html:before",
+]
+
+
+def run(study: Path, out: Path) -> list[str]:
+    """Runs in this process; gives the stages that worked."""
+    ended: list[str] = []
+    stages = plan(config.read_study(study, []), out)
+    runner.run(stages, out, workers=0, watch=lambda e: ended.append(e.stage) if e.kind == "ended" else None)
+    return ended
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A finished study: its file and its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    study = tiny.write(folder)
+    run(study, folder / "out")
+    return study, folder / "out"
+
+
+def test_killed_in_every_stage_it_carries_on_and_ends_the_same(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    study, whole = undisturbed
+    command = [sys.executable, "-m", "tests.study.killed", str(study), str(tmp_path / "out"), *KILLS]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    attempts = json.loads(done.stdout)
+    assert [a["ended"] for a in attempts] == [9] * len(KILLS) + [0], attempts
+    assert [a["touched"] for a in attempts] == [[]] * len(attempts)
+    assert not list(tmp_path.rglob("*.part"))
+    same = [*whole.glob("runs/**/weights.safetensors"), *whole.glob("evaluation/*/summary.json")]
+    same += [whole / "comparison" / "comparison.json", whole / "report" / "index.html"]
+    assert len(same) == 3 + 6 + 2
+    for path in same:
+        assert path.read_bytes() == (tmp_path / "out" / path.relative_to(whole)).read_bytes(), path
+
+
+def test_every_stage_is_done_and_a_second_run_does_nothing(undisturbed: tuple[Path, Path]) -> None:
+    study, out = undisturbed
+    states = runner.status(plan(config.read_study(study, []), out), out)
+    assert {s.state for s in states} == {"done"}
+    assert run(study, out) == []
+
+
+def test_a_report_title_retrains_nothing(undisturbed: tuple[Path, Path]) -> None:
+    study, out = undisturbed
+    before = {p: p.stat().st_mtime_ns for p in out.glob("runs/**/weights.safetensors")}
+    changed = config.read_study(study, ["report.title=Another title"])
+    ended: list[str] = []
+    runner.run(plan(changed, out), out, workers=0, watch=lambda e: ended.append(e.stage) if e.kind == "ended" else None)
+    assert ended == ["report"]
+    assert "Another title" in (out / "report" / "index.html").read_text()
+    assert {p: p.stat().st_mtime_ns for p in out.glob("runs/**/weights.safetensors")} == before
+
+
+def test_a_change_names_what_is_stale(undisturbed: tuple[Path, Path]) -> None:
+    study, out = undisturbed
+    changed = config.read_study(study, ["budget.lr=2e-3"])
+    stale = [s.stage.name for s in runner.status(plan(changed, out), out) if s.state == "stale"]
+    assert {name.split("/")[0] for name in stale} >= {"train", "predict", "evaluate", "summarise", "compare", "report"}
+    assert not any(name.startswith(("prepare", "split", "view")) for name in stale)
+
+
+def test_summaries_hold_what_the_contract_says(undisturbed: tuple[Path, Path]) -> None:
+    _, out = undisturbed
+    for arm in ("maskrcnn", "unet", "averaged", "nothing", "everything", "location_prior"):
+        value = store.read_json(out / "evaluation" / arm / "summary.json", "missrate/evaluation/1")
+        assert value["part"] == "test"
+        assert value["patients"] == 2
+        assert value["missing_predictions"] == []
+        assert set(value["inputs"]) == {"reference", "predictions"}
+    nothing = store.read_json(out / "evaluation" / "nothing" / "summary.json")["metrics"]
+    assert nothing["lesion_miss_rate"]["pooled"]["value"] in (1.0, None)
+    assert nothing["false_positives_per_scan"]["pooled"]["value"] == 0
+
+
+def test_no_test_patient_was_trained_on(undisturbed: tuple[Path, Path]) -> None:
+    _, out = undisturbed
+    split = store.read_json(out / "split.json", store.SPLIT)
+    for path in out.glob("runs/*/all/seed0/provenance.json"):
+        seen = store.read_json(path, store.PROVENANCE)["patients"].get("target", [])
+        assert {split["patients"][p] for p in seen} <= {"train", "validation"}
+
+
+def test_folds_give_every_patient_one_out_of_fold_prediction(tmp_path: Path) -> None:
+    study = tiny.write(tmp_path, tiny.FOLDS)
+    run(study, tmp_path / "out")
+    summary = store.read_json(tmp_path / "out" / "evaluation" / "unet" / "summary.json")
+    assert summary["part"] == "out-of-fold"
+    assert summary["patients"] == 10
+    point = store.read_json(tmp_path / "out" / "calibration" / "unet" / "operating_point.json")
+    assert point["thresholds"].keys() == {"0", "1"}
+    assert point["chosen_on"] == "other folds"
+    # One run of the other source serves both folds; each fold has its own run of the target.
+    assert len(list((tmp_path / "out" / "runs" / "pretrain").rglob("weights.safetensors"))) == 1
+    assert len(list((tmp_path / "out" / "runs" / "maskrcnn").rglob("weights.safetensors"))) == 2
