@@ -108,7 +108,9 @@ def test_the_stored_case_is_the_scan(tmp_path: Path) -> None:
 
 def test_contrast_is_inside_minus_shell(tmp_path: Path) -> None:
     _, label = volumes()
-    image = np.where(label == 2, 60, 100).astype(np.int16)
+    # The organ around the lesion is 100 HU; what lies outside of the organ (-100) is not its neighbour.
+    image = np.select([label == 2, label == 1], [60, 100], -100).astype(np.int16)
+    label[5:7, 3:6, 2:4] = 0
     make(tmp_path / "raw", "a", image, label)
     prepare(tmp_path / "raw", tmp_path / "out")
     assert store.Prepared(tmp_path / "out").manifest()["cases"][0]["lesions"][0]["contrast_hu"] == -40.0

@@ -83,7 +83,10 @@ def _check_and_describe(scan: Scan, label_map: Map, meaning: LabelMeaning) -> di
 def _lesion_table(
     image_XYZ: NDArray[np.int16], label_XYZ: NDArray[np.uint8], grid: Grid, meaning: LabelMeaning
 ) -> list[dict[str, Any]]:
-    """Size, place and contrast of each lesion: mean HU inside minus mean HU of the shell of two voxels around it."""
+    """Size, place and contrast of each lesion: mean HU inside minus mean HU of the shell of two voxels around it.
+
+    Only the organ within the shell counts where the map names one. None when the shell is empty.
+    """
     mask_XYZ = np.isin(label_XYZ, meaning.lesion)
     labels_XYZ, count = lesions.components(mask_XYZ)
     found = lesions.measure(labels_XYZ, count, grid)
@@ -92,6 +95,8 @@ def _lesion_table(
         around = tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in box)
         inside = labels_XYZ[around] == index + 1
         shell = ndimage.binary_dilation(inside, iterations=2) & ~mask_XYZ[around]
+        organ = shell & np.isin(label_XYZ[around], meaning.organ)
+        shell = organ if organ.any() else shell  # fat beside the organ would make every lesion look bright
         hu = image_XYZ[around]
         contrast = float(hu[inside].mean() - hu[shell].mean()) if shell.any() else None
         known = grid.voxel_ml is not None

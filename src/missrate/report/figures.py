@@ -1,6 +1,7 @@
 """Curves and dots as inline SVG. Bytes depend on the numbers alone; text stays text, in the reader's own font."""
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -246,6 +247,4 @@ def _svg(figure: Figure, name: str) -> str:
     figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    for before in ('id="', "url(#", 'href="#'):
-        text = text.replace(before, f"{before}{name}-")
-    return text
+    return re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", text)

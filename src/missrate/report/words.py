@@ -130,7 +130,7 @@ def optional(value: float | None, unit: str = "") -> str:
 
 def sentence(reason: str) -> str:
     """A reason or target that names metrics, for people."""
-    return reason.replace("_", " ").replace("<=", "≤")
+    return reason.replace("_", " ").replace("<= ", "≤\u00a0")
 
 
 def point_words(point: Json) -> str:

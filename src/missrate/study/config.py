@@ -119,7 +119,8 @@ class StudyConfig(Frozen):
         train = parse(TrainConfig, self.budget.model_dump() | arm.train, where=where)
         values = arm.model_dump(include={"model", "loss", "init", "predict"})
         config = self.models.get(arm.model, {}) | arm.config
-        return Recipe(arm=arm.name, config=config, view=self.view, train=train, seed=self.split.seed, **values)
+        values |= {"arm": arm.name, "config": config, "seed": self.split.seed}
+        return parse(Recipe, values | {"view": self.view, "train": train}, where=f"arm {arm.name!r}")
 
     def reused(self, arm: ArmConfig) -> Recipe:
         """The recipe with which an arm applies another arm's run: that run's, with this arm's config and predict."""

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from missrate.core.patch import AIR_HU, cut
 from missrate.core.types import BACKGROUND, LESION
 
-AIR_HU = -1000
-"""Fills what a patch has and the slice has not; the view's window makes it the air around the patient."""
 INT16 = np.iinfo(np.int16)
 
 
