@@ -1,5 +1,6 @@
 """The shelves: one file is one thing, found by its file name. The folder is the registry."""
 
+import ast
 import difflib
 import importlib
 import importlib.util
@@ -8,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal, get_args
 
-import missrate
 from missrate.core.errors import UnknownNameError
 
 Shelf = Literal["models", "losses", "readers", "metrics"]
@@ -16,9 +16,9 @@ SHELVES: tuple[Shelf, ...] = get_args(Shelf)
 
 
 def names(shelf: Shelf) -> list[str]:
-    """What stands on a shelf, sorted; files that begin with an underscore are parts, not members. Imports nothing."""
-    folders = [str(Path(root) / shelf) for root in missrate.__path__]
-    return sorted(m.name for m in pkgutil.iter_modules(folders) if not m.name.startswith("_"))
+    """What stands on a shelf, sorted; files that begin with an underscore are parts, not members. Imports none."""
+    folder = importlib.import_module(f"missrate.{shelf}")
+    return sorted(m.name for m in pkgutil.iter_modules(folder.__path__) if not m.name.startswith("_"))
 
 
 def load(shelf: Shelf, name: str) -> ModuleType:
@@ -38,11 +38,10 @@ def load(shelf: Shelf, name: str) -> ModuleType:
 
 def describe(shelf: Shelf, name: str) -> str:
     """The first line of a member's docstring, read without importing it (its imports may be heavy)."""
-    import ast
-
-    spec = importlib.util.find_spec(f"missrate.{shelf}")
-    assert spec is not None and spec.submodule_search_locations is not None
-    source = Path(next(iter(spec.submodule_search_locations)), f"{name}.py").read_text(encoding="utf-8")
+    spec = importlib.util.find_spec(f"missrate.{shelf}.{name}")
+    assert spec is not None
+    assert spec.origin is not None
+    source = Path(spec.origin).read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
 
 
