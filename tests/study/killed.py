@@ -20,7 +20,17 @@ def finished_files(out: Path) -> dict[str, int]:
     """Every file that a later attempt must not touch, with its time of change."""
     passing = ("state.pt", ".lock")
     files = [p for p in out.rglob("*") if p.is_file() and p.name not in passing and not p.name.endswith(".part")]
-    return {str(p.relative_to(out)): p.stat().st_mtime_ns for p in files if "stages" not in p.parts}
+    whole = [p for p in files if "stages" not in p.parts and _last_of_its_case(p).exists()]
+    return {str(p.relative_to(out)): p.stat().st_mtime_ns for p in whole}
+
+
+def _last_of_its_case(path: Path) -> Path:
+    """The file that says that a case of several files is whole."""
+    if path.name.endswith(".b2nd") and "cases" in path.parts:
+        return path.with_name("case.json")
+    if path.name.endswith(".npy"):
+        return path.with_name(f"{path.name.split('.')[0]}.json")
+    return path
 
 
 def attempt(study: Path, out: Path, pattern: str | None, moment: str) -> int:

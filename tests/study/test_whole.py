@@ -25,11 +25,11 @@ KILLS = [
     "unet/all/seed0/recipe.toml:after",
     "unet/all/seed0/weights.safetensors:before",
     "unet/all/seed0/weights.safetensors:after",
-    "predictions/unet/all/target_:after",
     "predictions/maskrcnn/all/index.json:before",
+    "predictions/unet/all/target_:after",
     "evaluation/unet/statistics/:after",
-    "evaluation/unet/summary.json:before",
     "calibration/maskrcnn/operating_point.json:after",
+    "evaluation/unet/summary.json:before",
     "comparison.json:before",
     "report/index.html:before",
 ]

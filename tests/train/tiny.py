@@ -28,11 +28,11 @@ class Tiny(nn.Module):
         super().__init__()
         self.config = config
         self.net = nn.Sequential(
-            nn.Conv2d(channels, 4, 3, padding=1),
-            nn.BatchNorm2d(4),
+            nn.Conv2d(channels, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
             nn.ReLU(),
             nn.Dropout(config.dropout),
-            nn.Conv2d(4, 1, 1),
+            nn.Conv2d(8, 1, 1),
         )
         self.register_buffer("calls", torch.tensor(0))
 
