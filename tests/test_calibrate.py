@@ -35,6 +35,11 @@ def test_among_admissible_thresholds_the_one_that_misses_least_and_then_the_high
     assert threshold(one, 9, 0.05) == 0.8
 
 
+def test_of_equals_the_one_that_covers_more_of_the_lesions() -> None:
+    # One lesion of three voxels, .9, .5 and .3, and nothing outside: any threshold up to .9 finds it, .3 shows all of it.
+    assert threshold([case("###..", "953..")], 1, 9) == 0.3
+
+
 def test_the_target_is_written_beside_the_point() -> None:
     target = Target(false_positives_per_scan=1, false_positive_ml_per_scan=2.5)
     point = choose([case("#.", "9.")], OVERLAP, target=target, name="mine")

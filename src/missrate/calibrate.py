@@ -30,7 +30,10 @@ class Target(Frozen):
 
 
 def choose(cases: list[CaseStatistics], matching: Matching, *, target: Target, name: str) -> OperatingPoint:
-    """Among the admissible thresholds the one that misses the fewest lesions, pooled; of equals the highest.
+    """Among the admissible thresholds the one that misses the fewest lesions, pooled.
+
+    Of equals the one that misses the fewest lesion voxels (a single voxel finds a lesion, and should not be all that is
+    shown of it), and then the highest.
 
     Admissible: at this and every higher common candidate level both bounds of ``target`` hold. None of them gives the
     threshold None. Raises InputError for cases without any lesion, and for a bound in ml where there are only pixels.
@@ -93,8 +96,10 @@ def _choose(cases: list[CaseStatistics], matching: Matching, target: Target) -> 
         return None
     found_K = share(cohort.found, cohort.lesions, np.ones(len(cases)))
     assert found_K is not None
-    most = found_K[admissible_K].max()
-    return threshold_of(int(cohort.levels[admissible_K & (found_K == most)].max()))
+    best_K = admissible_K & (found_K == found_K[admissible_K].max())
+    covered_K = cohort.inside_voxels.sum(axis=1)
+    best_K &= covered_K == covered_K[best_K].max()
+    return threshold_of(int(cohort.levels[best_K].max()))
 
 
 def _highest(

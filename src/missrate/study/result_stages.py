@@ -109,10 +109,12 @@ def compare(layout: Layout, arms: list[str]) -> Stage:
             matching=layout.matchings[0],
             resamples=settings.resamples,
             seed=layout.study.split.seed,
+            fp_per_scan=_bounds(settings.target.false_positives_per_scan),
+            fp_ml_per_scan=_bounds(settings.target.false_positive_ml_per_scan),
         )
         return [Task("compare", work.compare_arms, given)]
 
-    config = [against, settings.resamples, settings.least_volume_ml]
+    config = [against, settings.resamples, settings.least_volume_ml, settings.target.model_dump()]
     inputs = ("split", *(f"evaluate/{a}" for a in arms), *(s for a in arms for s in layout.point_stages(a)))
     return Stage("compare", inputs, config, ("comparison",), tasks, lambda: [out])
 
@@ -138,3 +140,8 @@ def report(layout: Layout, arms: list[str]) -> Stage:
     inputs = ("compare", *(f"summarise/{arm}" for arm in arms), *runs)
     config = layout.study.model_dump(mode="json", include={"report", "arms"})
     return Stage("report", inputs, config, ("report",), tasks, lambda: [out])
+
+
+def _bounds(target: float) -> tuple[float, ...]:
+    """Where arms are compared at matched false positives: the target itself first, a quarter of it, four times it."""
+    return target, target / 4, target * 4
