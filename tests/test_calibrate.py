@@ -36,7 +36,7 @@ def test_among_admissible_thresholds_the_one_that_misses_least_and_then_the_high
 
 
 def test_of_equals_the_one_that_covers_more_of_the_lesions() -> None:
-    # One lesion of three voxels, .9, .5 and .3, and nothing outside: any threshold up to .9 finds it, .3 shows all of it.
+    # One lesion of three voxels, .9, .5 and .3, nothing outside: .9 finds it, .3 shows all of it.
     assert threshold([case("###..", "953..")], 1, 9) == 0.3
 
 

@@ -13,9 +13,18 @@ def test_a_model_that_can_learn_these_cases_reaches_them() -> None:
     cases = [drawn.case("a"), drawn.case("b", lesion=None)]
     for case in cases:
         case.image_XYZ[case.label_XYZ == 1] = 2000
-    budget = {"steps": 150, "batch": 8, "lr": 0.1, "weight_decay": 0.0, "snapshot_every": 150}
     recipe = drawn.recipe(
-        config={"dropout": 0.0}, seed=2, patch_px=(8, 8), lesion_share=0.75, shift_hu=0.0, scale=0.0, **budget
+        config={"dropout": 0.0},
+        seed=2,
+        steps=150,
+        batch=8,
+        lr=0.1,
+        weight_decay=0.0,
+        patch_px=(8, 8),
+        lesion_share=0.75,
+        shift_hu=0.0,
+        scale=0.0,
+        snapshot_every=150,
     )
     assert overfit(recipe, cases) > 0.9
 

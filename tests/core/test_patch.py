@@ -15,13 +15,14 @@ def test_a_slice_smaller_than_the_patch_has_air_around_it() -> None:
 
 
 @given(
-    start=st.tuples(st.integers(-4, 4), st.integers(-4, 4)), patch_px=st.tuples(st.integers(1, 9), st.integers(1, 9))
+    start=st.tuples(st.integers(-12, 12), st.integers(-12, 12)),
+    patch_px=st.tuples(st.integers(1, 9), st.integers(1, 9)),
 )
 def test_each_pixel_comes_from_its_place(start: tuple[int, int], patch_px: tuple[int, int]) -> None:
     values = np.arange(5 * 6 * 2).reshape(5, 6, 2)
     result = cut(values, start, patch_px, fill=-1)
-    padded = np.pad(values, ((4, 13), (4, 13), (0, 0)), constant_values=-1)
-    x, y = start[0] + 4, start[1] + 4
+    padded = np.pad(values, ((12, 20), (12, 20), (0, 0)), constant_values=-1)
+    x, y = start[0] + 12, start[1] + 12
     assert np.array_equal(result, padded[x : x + patch_px[0], y : y + patch_px[1]])
     result[:] = 0  # a copy
     assert values[0, 0, 1] == 1

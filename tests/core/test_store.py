@@ -36,6 +36,15 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         store.write_text(tmp_path / "file" / "below", "x")
 
 
+def test_equal_text_is_not_written_again(tmp_path: Path) -> None:
+    store.write_json(tmp_path / "a.json", {"x": 1})
+    os.utime(tmp_path / "a.json", ns=(1, 1))
+    store.write_json(tmp_path / "a.json", {"x": 1})
+    assert (tmp_path / "a.json").stat().st_mtime_ns == 1
+    store.write_json(tmp_path / "a.json", {"x": 2})
+    assert store.read_json(tmp_path / "a.json") == {"x": 2}
+
+
 def test_nan_never_reaches_a_json_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         store.write_json(tmp_path / "a.json", {"rate": float("nan")})

@@ -25,9 +25,11 @@ def finished_files(out: Path) -> dict[str, int]:
 
 
 def _last_of_its_case(path: Path) -> Path:
-    """The file that says that a case of several files is whole."""
+    """The file that says that a case or a run of several files is whole."""
     if path.name.endswith(".b2nd") and "cases" in path.parts:
         return path.with_name("case.json")
+    if "runs" in path.parts:
+        return path.with_name("weights.safetensors")
     if path.name.endswith(".npy"):
         return path.with_name(f"{path.name.split('.')[0]}.json")
     return path

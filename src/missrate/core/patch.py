@@ -18,7 +18,8 @@ def cut(values: NDArray[Voxel], start: tuple[int, int], patch_px: tuple[int, int
     result = np.full((*patch_px, *values.shape[2:]), fill, values.dtype)
     source, target = [], []
     for first, patch, size in zip(start, patch_px, values.shape, strict=False):
-        low, high = max(first, 0), max(min(first + patch, size), 0)
+        low = max(first, 0)
+        high = max(low, min(first + patch, size))
         source.append(slice(low, high))
         target.append(slice(low - first, high - first))
     result[tuple(target)] = values[tuple(source)]

@@ -46,8 +46,10 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """``write_atomic`` for UTF-8 text."""
-    write_atomic(path, text.encode())
+    """``write_atomic`` for UTF-8 text; a file that holds it already is left as it is, time of change included."""
+    data = text.encode()
+    if not (path.is_file() and path.read_bytes() == data):
+        write_atomic(path, data)
 
 
 def write_json(path: Path, value: object) -> None:
