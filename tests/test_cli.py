@@ -203,7 +203,14 @@ def folders(tmp_path: Path) -> list[str | Path]:
     for case in range(3):
         save(tmp_path / "ref" / f"c{case}.nii.gz", lesion())
         save(tmp_path / "pred" / f"c{case}.nii.gz", lesion(5))
-    paths: list[str | Path] = ["--reference", tmp_path / "ref", "--predictions", tmp_path / "pred", "--out", tmp_path / "out"]
+    paths: list[str | Path] = [
+        "--reference",
+        tmp_path / "ref",
+        "--predictions",
+        tmp_path / "pred",
+        "--out",
+        tmp_path / "out",
+    ]
     return [*paths, "--workers", "0"]
 
 

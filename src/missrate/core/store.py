@@ -45,6 +45,12 @@ def write_atomic(path: Path, data: bytes) -> None:
         ) from error
 
 
+def remove_parts(folder: Path) -> None:
+    """Removes what killed writers left beside the files that they meant; only for who holds the lock of ``folder``."""
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """``write_atomic`` for UTF-8 text; a file that holds it already is left as it is, time of change included."""
     data = text.encode()

@@ -68,6 +68,7 @@ def run(stages: list[Stage], out: Path, *, workers: int, watch: Watch) -> None:
     Raises MissrateError with every failed stage, LockedError when another process works in ``out``.
     """
     with store.lock(out):
+        store.remove_parts(out)
         _Run(stages, out, watch).go(workers)
 
 
