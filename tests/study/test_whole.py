@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,17 +49,24 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A finished study: its file and its folder."""
     folder = tmp_path_factory.mktemp("whole")
     study = tiny.write(folder)
-    run(study, folder / "out")
+    attempts = killed(study, folder / "out", [])
+    assert [a["ended"] for a in attempts] == [0]
     return study, folder / "out"
+
+
+def killed(study: Path, out: Path, moments: list[str]) -> list[dict[str, Any]]:
+    """Runs in a process of its own, with one thread as worker processes have, dying at each of the moments."""
+    command = [sys.executable, "-m", "tests.study.killed", str(study), str(out), *moments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    attempts: list[dict[str, Any]] = json.loads(done.stdout)
+    return attempts
 
 
 def test_killed_in_every_stage_it_carries_on_and_ends_the_same(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
     study, whole = undisturbed
-    command = [sys.executable, "-m", "tests.study.killed", str(study), str(tmp_path / "out"), *KILLS]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    attempts = json.loads(done.stdout)
+    attempts = killed(study, tmp_path / "out", KILLS)
     assert [a["ended"] for a in attempts] == [9] * len(KILLS) + [0], attempts
     assert [a["touched"] for a in attempts] == [[]] * len(attempts)
     assert not list(tmp_path.rglob("*.part"))

@@ -226,7 +226,8 @@ def write_view(folder: Path, case: ViewedCase) -> None:
     """Three files of one case; the ``.json`` comes last and says that the case is whole."""
     for name, values in (("image", case.image_XYZ), ("label", case.label_XYZ)):
         buffer = io.BytesIO()
-        np.save(buffer, values)
+        # Slices lie together on disk: reading one touches its own pages and not all of them.
+        np.save(buffer, np.asfortranarray(values))
         write_atomic(folder / f"{case.case_id}.{name}.npy", buffer.getvalue())
     value = {
         "schema": VIEW,
