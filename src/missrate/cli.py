@@ -121,8 +121,10 @@ def predict(
     if run.suffix == ".toml":
         typer.echo(front.run(run, out, assign=[], room="predict"))
     else:
-        for line in front.predict_scans(run, scans or [], out or Path("predictions"), threshold):
-            typer.echo(line)
+        done, failed = front.predict_scans(run, scans or [], out or Path("predictions"), threshold)
+        typer.echo("\n".join([*done, *failed]))
+        if failed:
+            raise typer.Exit(1)
 
 
 @app.command()

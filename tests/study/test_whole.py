@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from missrate.core import store
-from missrate.study import config, runner
+from missrate.study import config, front, runner
 from missrate.study.plan import plan
+from tests.readers.test_nifti import save
 from tests.study import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -136,3 +139,21 @@ def test_folds_give_every_patient_one_out_of_fold_prediction(tmp_path: Path) -> 
     # One run of the other source serves both folds; each fold has its own run of the target.
     assert len(list((tmp_path / "out" / "runs" / "pretrain").rglob("weights.safetensors"))) == 1
     assert len(list((tmp_path / "out" / "runs" / "maskrcnn").rglob("weights.safetensors"))) == 2
+
+
+def test_new_scans_come_back_on_their_own_grid(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    run_folder = undisturbed[1] / "runs" / "unet" / "all" / "seed0"
+    affine = np.diag([-3.0, -3.0, 5.0, 1.0])
+    scans = [tmp_path / patient / "ct.nii.gz" for patient in ("a", "b")]
+    for scan in scans:
+        save(scan, np.random.default_rng(0).integers(-200, 300, (40, 36, 5)).astype(np.int16), affine)
+    done, failed = front.predict_scans(run_folder, [*scans, tmp_path / "none.nii.gz"], tmp_path / "out", 0.5)
+    assert len(done) == 2
+    assert "none.nii.gz: failed: " in failed[0]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == [f"{p}_ct_{kind}.nii.gz" for p in "ab" for kind in ("mask", "probability")]
+    probability = nib.load(tmp_path / "out" / "a_ct_probability.nii.gz")
+    assert probability.shape == (40, 36, 5)
+    assert np.allclose(probability.affine, affine)
+    mask = np.asarray(nib.load(tmp_path / "out" / "a_ct_mask.nii.gz").dataobj)
+    assert ((np.asarray(probability.dataobj) >= 0.5) == (mask == 1)).all()

@@ -5,7 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from missrate.core import store
-from missrate.core.errors import InputError
+from missrate.core.errors import DataError, InputError
 from missrate.study import config, runner
 from missrate.study.plan import plan
 from missrate.study.progress import watcher
@@ -62,13 +62,19 @@ def status(study_path: Path, out: Path | None, *, assign: list[str], as_json: bo
     return "\n".join([*lines, ", ".join(f"{count} {state}" for state, count in counts.items()) + f" in {out}"])
 
 
-def predict_scans(run_folder: Path, scans: list[Path], out: Path, threshold: float) -> list[str]:
-    """Applies a run to new scans; a scan that cannot be read is named, the others go on."""
-    from missrate.study.scans import predict_scan
+def predict_scans(run_folder: Path, scans: list[Path], out: Path, threshold: float) -> tuple[list[str], list[str]]:
+    """Applies a run to new scans: a line for each that went well, and one for each that cannot be used."""
+    from missrate.study.scans import names, predict_scan
 
     if not scans:
         raise InputError("predict must get a run and at least one scan. Got no scan.")
-    return [predict_scan(run_folder, scan, out, threshold) for scan in scans]
+    done, failed = [], []
+    for scan, name in zip(scans, names(scans), strict=True):
+        try:
+            done.append(predict_scan(run_folder, scan, out, name=name, threshold=threshold))
+        except DataError as error:
+            failed.append(f"{scan}: failed: {error}")
+    return done, failed
 
 
 def _plan(study_path: Path, out: Path | None, assign: list[str], *, offline: bool = False) -> tuple[Path, list[Stage]]:

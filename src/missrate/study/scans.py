@@ -1,5 +1,7 @@
 """New scans through a finished run: probability and mask on each scan's own grid and orientation."""
 
+import gzip
+from collections import Counter
 from pathlib import Path
 
 import nibabel as nib
@@ -13,27 +15,30 @@ from missrate.core.quantise import decode, level_of
 from missrate.readers import nifti
 
 
-def predict_scan(run: Path, scan_path: Path, out: Path, threshold: float) -> str:
-    """Writes ``<name>_probability.nii`` and ``<name>_mask.nii``; gives a line that says what was found.
+def names(scans: list[Path]) -> list[str]:
+    """What each scan's outputs are called: its file's name, with its folder's before it where two would be the same."""
+    stems = [scan.name.removesuffix(".gz").removesuffix(".nii") for scan in scans]
+    often = Counter(stems)
+    return [s if often[s] == 1 else f"{scan.resolve().parent.name}_{s}" for s, scan in zip(stems, scans, strict=True)]
 
-    A scan that cannot be used gives a line with the reason instead.
+
+def predict_scan(run: Path, scan_path: Path, out: Path, *, name: str, threshold: float) -> str:
+    """Writes ``<name>_probability.nii.gz`` and ``<name>_mask.nii.gz``; gives a line that says what was found.
+
+    Raises DataError for a scan that cannot be used.
     """
     from missrate.predict.run2d import load_run, predict_scan
 
-    name = scan_path.name.removesuffix(".gz").removesuffix(".nii")
-    try:
-        scan = nifti.load_image(str(scan_path))
-        if not np.isfinite(scan.values_XYZ).all():
-            raise DataError(f"HU must be finite. Got NaN or infinite voxels in {scan_path}.")
-    except DataError as error:
-        return f"{scan_path}: failed: {error}"
+    scan = nifti.load_image(str(scan_path))
+    if not np.isfinite(scan.values_XYZ).all():
+        raise DataError(f"HU must be finite. Got NaN or infinite voxels in {scan_path}.")
     image_XYZ = np.clip(np.rint(scan.values_XYZ), -32768, 32767).astype(np.int16)
     levels_XYZ = predict_scan(load_run(run), image_XYZ, scan.grid)
     mask_XYZ = levels_XYZ >= level_of(threshold)
     for kind, values in (("probability", decode(levels_XYZ)), ("mask", mask_XYZ.astype(np.uint8))):
         turned, affine = from_ras(values, scan.grid, scan.source_axcodes)
-        packed = nib.Nifti1Image(turned, affine).to_bytes()
-        store.write_atomic(out / f"{name}_{kind}.nii", packed)
+        packed = gzip.compress(nib.Nifti1Image(turned, affine).to_bytes(), compresslevel=1, mtime=0)
+        store.write_atomic(out / f"{name}_{kind}.nii.gz", packed)
     found = components(mask_XYZ)[1]
     volume_ml = mask_XYZ.sum() * (scan.grid.voxel_ml or 0.0)
     return f"{scan_path}: {found} candidate(s), {volume_ml:.1f} ml at threshold {threshold:g}"
