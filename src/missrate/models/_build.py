@@ -19,16 +19,22 @@ def build_model(recipe: Recipe) -> nn.Module:
     was. Raises UnknownNameError for a model or loss that no shelf has, and ConfigError for an unknown key, a wrong
     value, or an init that the configuration cannot take.
     """
-    shelf = catalog.load("models", recipe.model)
-    config = parse(shelf.Config, recipe.config, where=f"config of arm {recipe.arm!r}")
-    if hasattr(shelf, "check_init"):
-        shelf.check_init(config, recipe.init)
-    loss = None if recipe.loss is None else _build_loss(recipe.loss, where=f"loss of arm {recipe.arm!r}")
+    shelf, config, loss = check(recipe)
     with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU, so the devices' states stay untouched
         torch.default_generator.manual_seed(seed.number(recipe.seed, "weights"))
         model = shelf.build(config, loss, channels=recipe.view.context_slices)
     assert isinstance(model, nn.Module)
     return model
+
+
+def check(recipe: Recipe) -> tuple[ModuleType, Any, Any]:
+    """The model's file, its config and the loss of a recipe; raises as ``build_model``, in a moment and before it."""
+    shelf = catalog.load("models", recipe.model)
+    config = parse(shelf.Config, recipe.config, where=f"config of arm {recipe.arm!r}")
+    if hasattr(shelf, "check_init"):
+        shelf.check_init(config, recipe.init)
+    loss = None if recipe.loss is None else _build_loss(recipe.loss, where=f"loss of arm {recipe.arm!r}")
+    return shelf, config, loss
 
 
 def _build_loss(values: dict[str, Any], *, where: str) -> Any:

@@ -16,16 +16,26 @@ from missrate.study.layout import Fold, Layout
 from missrate.study.stages import Stage, arguments, write_index
 
 
+def recipe(layout: Layout, arm: ArmConfig) -> Stage:
+    """Checks an arm's recipe before anything long runs: models and losses know their keys only once torch is loaded."""
+    value = layout.study.reused(arm) if arm.run else layout.study.recipe(arm)
+    out = layout.out / "recipes" / f"{arm.name}.toml"
+    name = f"recipe/{arm.name}"
+    tasks = [Task(name, work.check_recipe, arguments(recipe=value, out=out))]
+    config = value.model_dump(mode="json")
+    return Stage(name, (), config, (f"recipes/{arm.name}.toml",), lambda: tasks, lambda: [out])
+
+
 def train(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:
-    recipe, run, source = layout.study.recipe(arm), layout.run(arm.name, fold), layout.source_of(arm)
+    resolved, run, source = layout.study.recipe(arm), layout.run(arm.name, fold), layout.source_of(arm)
     parent = arm.init[4:] if arm.init.startswith("arm:") else None
     parent_run = layout.run(parent, fold) if parent else None
-    inputs = [f"view/{source}", "split", *([layout.train_name(parent, fold)] if parent else [])]
+    inputs = [f"recipe/{arm.name}", f"view/{source}", "split", *([layout.train_name(parent, fold)] if parent else [])]
 
     def tasks() -> list[Task]:
         given = arguments(
             run=run,
-            recipe=recipe,
+            recipe=resolved,
             parts=_training_cases(layout, source, fold),
             provenance=_provenance(layout, source, fold, parent_run),
             views_folder=layout.views(source),
@@ -37,11 +47,11 @@ def train(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:
     return Stage(
         name=layout.train_name(arm.name, fold),
         inputs=tuple(inputs),
-        config=recipe.model_dump(mode="json"),
+        config=resolved.model_dump(mode="json"),
         owns=(str(run.relative_to(layout.out)),),
         tasks=tasks,
         finish=lambda: [run / "weights.safetensors", run / "recipe.toml", run / "provenance.json"],
-        estimate=estimate.train(recipe),
+        estimate=estimate.train(resolved),
     )
 
 
@@ -93,9 +103,9 @@ def _predict_arm(layout: Layout, name: str, fold: Fold) -> Stage:
     arm, folder, source = layout.study.arm(name), layout.predictions(name, fold), layout.study.split.source
     if arm.predictions is not None:
         return _predict_foreign(layout, arm, fold)
-    recipe = layout.study.reused(arm) if arm.run else layout.study.recipe(arm)
+    applied = layout.study.reused(arm) if arm.run else layout.study.recipe(arm)
     trained = arm.run or name
-    shared = arguments(run=layout.run(trained, fold), recipe=recipe, source=source, views_folder=layout.views(source))
+    shared = arguments(run=layout.run(trained, fold), recipe=applied, source=source, views_folder=layout.views(source))
 
     def tasks() -> list[Task]:
         return [
@@ -103,9 +113,9 @@ def _predict_arm(layout: Layout, name: str, fold: Fold) -> Stage:
             for c in layout.predicted(fold)
         ]
 
-    config = recipe.model_dump(mode="json", include={"config", "predict", "view"})
-    inputs = (layout.train_name(trained, fold), f"view/{source}", "split")
-    return _prediction_stage(layout, name, fold, inputs=inputs, config=config, tasks=tasks, recipe=recipe)
+    config = applied.model_dump(mode="json", include={"config", "predict", "view"})
+    inputs = (f"recipe/{name}", layout.train_name(trained, fold), f"view/{source}", "split")
+    return _prediction_stage(layout, name, fold, inputs=inputs, config=config, tasks=tasks, recipe=applied)
 
 
 def _predict_foreign(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:

@@ -17,7 +17,8 @@ def plan(study: StudyConfig, out: Path, *, offline: bool = False) -> list[Stage]
     used = list(dict.fromkeys([study.split.source, *(arm.source for arm in study.arms if arm.source)]))
     evaluated = [arm.name for arm in study.arms if arm.evaluate]
     arms = [*evaluated, *(NULL_ARMS if study.evaluate.null_arms else ())]
-    stages = [data.prepare(layout, source) for source in used]
+    stages = [models.recipe(layout, arm) for arm in study.arms if arm.predictions is None]
+    stages += [data.prepare(layout, source) for source in used]
     stages.append(data.split(layout))
     stages += [data.view(layout, source) for source in used] if trains else []
     for arm in study.arms:

@@ -32,6 +32,14 @@ def view(prepared: Path, case_id: str, patient_id: str, config: View, folder: Pa
     views.materialise(store.Prepared(prepared), case_id, patient_id, view=config, folder=folder)
 
 
+def check_recipe(recipe: Recipe, out: Path) -> None:
+    """Writes the resolved recipe of an arm, once its model and loss know all of its keys."""
+    from missrate.models._build import check
+
+    check(recipe)
+    store.write_text(out, recipe.to_toml())
+
+
 def train(
     run: Path,
     recipe: Recipe,
