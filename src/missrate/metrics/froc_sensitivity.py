@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 
-from missrate.core.admissible import Sweep, holds_from_above, per_scan, share, sweep
+from missrate.core.admissible import Sweep, holds_from_above, per_scan, share
 from missrate.core.types import CaseStatistics, Matching
+from missrate.metrics._swept import Weights, swept
 
 UNIT = "share of lesions"
 BETTER = "higher"
 LEVEL = "cohort"
 
 FALSE_POSITIVES_PER_SCAN = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-
-Weights = dict[str, float] | None
 
 
 def measure(
@@ -32,10 +31,7 @@ def measure(
 
 def measure_each(cases: list[CaseStatistics], matching: Matching, weights: Sequence[Weights]) -> list[float | None]:
     """``measure`` for many weights, matching only once."""
-    if any(case.binary for case in cases):
-        return [None] * len(weights)
-    cohort = sweep(cases, matching)
-    return [_mean_sensitivity(cohort, weight) for weight in weights]
+    return swept(cases, matching, weights, _mean_sensitivity)
 
 
 def _mean_sensitivity(cohort: Sweep, weight_per_patient: Weights) -> float | None:

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from missrate.core.admissible import Sweep, share, sweep
+from missrate.core.admissible import Sweep, share
 from missrate.core.types import CaseStatistics, Matching
+from missrate.metrics._swept import Weights, swept
 
 UNIT = "share"
 BETTER = "higher"
 LEVEL = "cohort"
-
-Weights = dict[str, float] | None
 
 
 def measure(
@@ -33,10 +32,7 @@ def measure(
 
 def measure_each(cases: list[CaseStatistics], matching: Matching, weights: Sequence[Weights]) -> list[float | None]:
     """``measure`` for many weights, matching only once."""
-    if any(case.binary for case in cases):
-        return [None] * len(weights)
-    cohort = sweep(cases, matching)
-    return [_area(cohort, weight) for weight in weights]
+    return swept(cases, matching, weights, _area)
 
 
 def _area(cohort: Sweep, weight_per_patient: Weights) -> float | None:
