@@ -157,3 +157,19 @@ def test_new_scans_come_back_on_their_own_grid(undisturbed: tuple[Path, Path], t
     assert np.allclose(probability.affine, affine)
     mask = np.asarray(nib.load(tmp_path / "out" / "a_ct_mask.nii.gz").dataobj)
     assert ((np.asarray(probability.dataobj) >= 0.5) == (mask == 1)).all()
+
+
+def test_refused_cases_are_named_at_the_end_of_the_command(tmp_path: Path) -> None:
+    for case in "abc":
+        save(tmp_path / "data" / "images" / f"{case}.nii.gz", np.full((9, 8, 4), ord(case), np.int16))
+        label = np.zeros((9, 8, 4), np.uint8)
+        label[2:5, 2:5, 1:3] = 1
+        save(tmp_path / "data" / "labels" / f"{case}.nii.gz", label)
+    (tmp_path / "data" / "labels" / "c.nii.gz").unlink()
+    (tmp_path / "study.toml").write_text(
+        '[sources.s]\nreader = "nifti"\npath = "data"\nlabels = { lesion = [1] }\n'
+        '[split]\nsource = "s"\nfolds = 2\n[[arms]]\nname = "a"\nmodel = "unet2d"\nloss = { name = "dice_ce" }\n'
+    )
+    said = front.run(tmp_path / "study.toml", tmp_path / "out", assign=[], workers=0, room="split")
+    assert "s: 2 cases, 1 refused: see" in said
+    assert "c,c,A case must have an image and a label" in (tmp_path / "out/prepared/s/refused.csv").read_text()

@@ -52,7 +52,7 @@ def finish(folder: Path, source: str, entries: list[Entry]) -> list[Path]:
     paths = [folder / "refused.csv", folder / "manifest.json"]
     store.write_text(paths[0], _as_csv(refused))
     if not cases:
-        reasons = "; ".join(row["reason"] for row in refused[:2])
+        reasons = "; ".join(list(dict.fromkeys(row["reason"] for row in refused))[:2])
         raise DataError(f"Source {source!r} must have at least one usable case. Got 0 of {len(entries)}: {reasons}")
     manifest = {"schema": store.MANIFEST, "source": source, "cases": cases, "refused": len(refused)}
     store.write_json(paths[1], manifest)

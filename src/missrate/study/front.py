@@ -84,10 +84,21 @@ def _plan(study_path: Path, out: Path | None, assign: list[str], *, offline: boo
 
 
 def _outcome(out: Path, stages: list[Stage]) -> str:
+    cases = "\n".join(
+        _cases(out / "prepared" / stage.name.split("/")[1]) for stage in stages if stage.room == "prepare"
+    )
     last = stages[-1]
     if last.room != "report":
-        return f"{len(stages)} stages done, up to {last.room}, in {out}"
+        return f"{cases}\n{len(stages)} stages done, up to {last.room}, in {out}"
     from missrate.study import folder
 
     comparison = store.read_json(out / "comparison" / "comparison.json")
-    return f"{folder.comparison_table(comparison)}\n\nReport: {out / 'report' / 'index.html'}"
+    return f"{cases}\n\n{folder.comparison_table(comparison)}\n\nReport: {out / 'report' / 'index.html'}"
+
+
+def _cases(prepared: Path) -> str:
+    """How many cases of a source are used, and where the refused ones are named."""
+    manifest = store.Prepared(prepared).manifest()
+    used, refused = len(manifest["cases"]), manifest["refused"]
+    where = f", {refused} refused: see {prepared / 'refused.csv'}" if refused else ", none refused"
+    return f"{manifest['source']}: {used} cases{where}"
