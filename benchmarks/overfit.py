@@ -1,6 +1,6 @@
 """Every model x init must be able to learn: overfits two synthetic patients to Dice >= .9, or exits with 1.
 
-Usage: python benchmarks/overfit.py [--only NAME] [--init INIT] (make overfit). Prints a table: model, init, steps, Dice, seconds.
+Usage: python benchmarks/overfit.py [--only NAME] [--init INIT]. Prints a table: model, init, steps, Dice, seconds.
 
 ``backbone:`` and ``full:`` need a file of weights; a donor, trained for a few steps on the source cohort, is saved as
 such a file with its SHA-256, so that the real loading code is what runs.
