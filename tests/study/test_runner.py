@@ -62,6 +62,21 @@ def test_a_change_repeats_what_depends_on_it_and_keeps_the_old(tmp_path: Path) -
     assert [p.read_text() for p in (tmp_path / "stale").rglob("0.txt")] == ["abc"]
 
 
+def test_going_back_and_forth_keeps_every_version(tmp_path: Path) -> None:
+    for last in ("c", "C", "c", "C"):
+        assert "three" in go(chain(tmp_path, last=last), tmp_path)
+        assert (tmp_path / "three" / "0.txt").read_text() == f"ab{last}"
+    assert sorted(p.read_text() for p in (tmp_path / "stale").rglob("0.txt")) == ["abC", "abc", "abc"]
+
+
+def test_files_that_no_mark_vouches_for_are_not_taken_for_results(tmp_path: Path) -> None:
+    go(chain(tmp_path), tmp_path)
+    (tmp_path / "stages" / "three.json").unlink()
+    assert go(chain(tmp_path, last="C"), tmp_path) == ["three"]
+    assert (tmp_path / "three" / "0.txt").read_text() == "abC"
+    assert (tmp_path / "stale" / "unmarked" / "three" / "0.txt").read_text() == "abc"
+
+
 def test_a_change_that_changes_no_output_stops_there(tmp_path: Path) -> None:
     go(chain(tmp_path), tmp_path)
     same = chain(tmp_path)

@@ -6,6 +6,7 @@ on it: a new report title nothing but the report, a prepare that gives the same 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,11 +84,10 @@ class Ledger:
         return "done"
 
     def begin(self, stage: Stage, key: str) -> None:
-        """Clears the way: partial work of the same key stays, anything of another key moves to ``stale/``."""
+        """Clears the way: partial work of the same key stays, anything else moves to ``stale/``."""
         mark = self.mark(stage)
-        if mark is not None and mark["key"] != key:
-            self._move_away(stage, mark["key"])
         if mark is None or mark["key"] != key:
+            self._move_away(stage, "unmarked" if mark is None else mark["key"][:12])
             self._write(stage, key, output=None, files=[])
 
     def end(self, stage: Stage, key: str, files: list[Path]) -> str:
@@ -104,12 +104,16 @@ class Ledger:
         output: str = mark["output"]
         return fingerprint([[path.name, store.hash_file(path)] for path in files]) == output
 
-    def _move_away(self, stage: Stage, key: str) -> None:
-        for name in stage.owns:
-            source, target = self.out / name, self.out / "stale" / key[:12] / name
-            if source.exists() and not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                source.rename(target)
+    def _move_away(self, stage: Stage, name: str) -> None:
+        for owned in (self.out / path for path in stage.owns):
+            if not owned.exists():
+                continue
+            places = (self.out / "stale" / (name if n == 1 else f"{name}-{n}") for n in count(1))
+            target = next(
+                p / owned.relative_to(self.out) for p in places if not (p / owned.relative_to(self.out)).exists()
+            )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            owned.rename(target)
 
     def _write(self, stage: Stage, key: str, *, output: str | None, files: list[str]) -> None:
         value = {"schema": MARK, "stage": stage.name, "key": key, "output": output, "files": files}
