@@ -35,7 +35,7 @@ SMALL = {"backbone": "resnet18", "fpn_channels": 64, "box_channels": 256, "mask_
 # not learn from every start (Dice 0 from the donor's weights, .91 from random ones).
 MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any] | None, int, float]] = {
     "maskrcnn-resnet18": ("maskrcnn", SMALL, None, 300, 1e-3),
-    "maskrcnn-resnet50-fpn": ("maskrcnn", {}, None, 400, 4e-4),
+    "maskrcnn-resnet50-fpn": ("maskrcnn", {}, None, 600, 4e-4),
     "unet-resnet18": ("unet2d", {}, {"name": "dice_ce"}, 200, 1e-3),
 }
 INITS = ("random", "arm", "backbone", "full")
