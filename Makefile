@@ -55,6 +55,6 @@ lock: setup
 clean:
 	rm -rf $(VENV) .venv-slim demo build src/*.egg-info
 
-# Every model x init overfits two synthetic patients to Dice >= .9: about 25 minutes of one processor.
+# Every model x init overfits two synthetic patients to Dice >= .9: about 35 minutes of one processor.
 overfit: setup
 	$(BIN)/python benchmarks/overfit.py
