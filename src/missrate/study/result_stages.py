@@ -79,7 +79,7 @@ def summarise(layout: Layout, name: str) -> Stage:
             part="test" if layout.folds == [None] else "out-of-fold",
             seed=layout.study.split.seed,
             missing=sorted(wanted & {Path(file).stem for file in index["absent"]}),
-            failed=[],
+            failed=_failed(layout, name, wanted),
             inputs={
                 "reference": store.hash_file(source_manifest),
                 "predictions": store.hash_file(layout.statistics(name) / "index.json"),
@@ -145,3 +145,10 @@ def report(layout: Layout, arms: list[str]) -> Stage:
 def _bounds(target: float) -> tuple[float, ...]:
     """Where arms are compared at matched false positives: the target itself first, a quarter of it, four times it."""
     return target, target / 4, target * 4
+
+
+def _failed(layout: Layout, name: str, wanted: set[str]) -> list[dict[str, str]]:
+    """The cases that the arm could not predict, each with its reason."""
+    paths = [path for fold in layout.folds for path in sorted(layout.predictions(name, fold).glob("*.failed.json"))]
+    failed: list[dict[str, str]] = [store.read_json(path) for path in paths]
+    return [row for row in failed if row["case_id"] in wanted]
