@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from missrate.core.config import Frozen
+from missrate.core.crop import Crop
 from missrate.core.errors import DataError
 from missrate.core.grid import Grid
 
@@ -76,6 +77,26 @@ class Map:
 
     labels_XYZ: NDArray[np.generic]
     grid: Grid
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What some software said of a scan: uint16 levels (core.quantise) in RAS+; a mask has the levels 0 and TOP only."""
+
+    levels: Crop
+    kind: Literal["mask", "probability"]
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Candidates without voxels: a place and a score each. ``space`` says what the places are.
+
+    ``mm``: RAS+ millimetres; ``voxel``: indices of the reference's array as its file holds it.
+    """
+
+    position_CX: NDArray[np.float64]  # (C, 3)
+    space: Literal["mm", "voxel"]
+    level: NDArray[np.uint16]  # (C,) score as a level
 
 
 @dataclass(frozen=True, slots=True)
