@@ -7,9 +7,11 @@ and a digit d is d / 10, so "#5" is one row of two voxels with probabilities 1 a
 import numpy as np
 from numpy.typing import NDArray
 
+from missrate.core.case import CaseStatistics
+from missrate.core.crop import Crop
 from missrate.core.grid import Grid
 from missrate.core.quantise import encode, level_of
-from missrate.core.types import CaseStatistics, Matching
+from missrate.core.types import Matching, Prediction
 from missrate.evaluate.statistics import measure_case
 
 TENTHS = np.array([level_of(k / 10) for k in range(1, 11)], np.uint16)
@@ -34,21 +36,23 @@ def measured(
     patient: str | None = None,
     fold: int | None = None,
     spacing_mm: tuple[float, float, float] | None = CUBES_ML,
-    levels: NDArray[np.uint16] = TENTHS,
+    floor: float = 0.1,
+    declared: tuple[float, ...] = (0.5,),
     binary: bool = False,
+    surfels: bool = False,
 ) -> CaseStatistics:
-    """Statistics at ``levels``; without ``patient`` the case is its own patient."""
+    """Statistics from ``floor`` upwards; without ``patient`` the case is its own patient."""
     affine = None if spacing_mm is None else np.diag([*spacing_mm, 1.0])
+    grid = Grid.of(reference_XYZ.shape, affine)
     return measure_case(
-        reference_XYZ.astype(bool),
-        encode(probability_XYZ),
-        Grid.of(reference_XYZ.shape, affine),
+        Crop.whole(reference_XYZ.astype(bool), grid),
+        Prediction(Crop.whole(encode(probability_XYZ), grid), "mask" if binary else "probability"),
         case_id=case,
         patient_id=case if patient is None else patient,
         fold=fold,
-        candidate_levels=levels,
-        floor_level=1,
-        binary=binary,
+        floor=level_of(floor),
+        declared=[level_of(t) for t in declared],
+        surfels=surfels,
     )
 
 

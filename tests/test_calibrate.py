@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from missrate.calibrate import Target, best_f_beta, choose, choose_by_fold, greatest_with_patient_miss_rate
 from missrate.core.admissible import level_at
+from missrate.core.case import CaseStatistics
 from missrate.core.errors import InputError
 from missrate.core.matching import false_positives
 from missrate.core.quantise import level_of
-from missrate.core.types import CaseStatistics, OperatingPoint
+from missrate.core.types import OperatingPoint
 from tests.drawn import IOU, OVERLAP, TENTHS, case, measured
 
 
@@ -87,7 +88,7 @@ def test_the_point_keeps_its_target_at_every_higher_threshold(
     within = []
     for level in TENTHS:
         false = sum(false_positives(each, int(level), OVERLAP) for each in cases) / len(cases)
-        outside_ml = sum(int(each.outside[level:].sum()) * 0.1 for each in cases) / len(cases)
+        outside_ml = sum(int(each.outside.at_least(int(level))) * 0.1 for each in cases) / len(cases)
         within.append(false <= count and outside_ml <= ml + 1e-9)
     chosen = threshold(cases, count, ml)
     if chosen is None:
@@ -150,9 +151,11 @@ def test_the_greatest_threshold_that_misses_few_patients() -> None:
     for at_most, expected in ((0.0, 0.3), (0.3, 0.3), (0.34, 0.6), (0.67, 0.9), (1.0, 1.0)):
         point = greatest_with_patient_miss_rate(cases, OVERLAP, at_most=at_most, name="t")
         assert point.thresholds[None] == expected
-    never = greatest_with_patient_miss_rate([case("#.", ".9")], IOU, at_most=0.5, name="t")
+    never = greatest_with_patient_miss_rate([case("#.", ".9")], OVERLAP, at_most=0.5, name="t")
     assert never.thresholds[None] is None
     assert never.target == "patient_miss_rate <= 0.5"
+    with pytest.raises(InputError, match="monotone"):
+        greatest_with_patient_miss_rate(cases, IOU, at_most=0.5, name="t")
 
 
 def test_best_f_beta_by_hand() -> None:

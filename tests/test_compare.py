@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from missrate.compare import compare
+from missrate.core.case import CaseStatistics
 from missrate.core.errors import InputError, UnknownNameError
-from missrate.core.types import CaseStatistics, OperatingPoint
+from missrate.core.quantise import TOP, level_of
+from missrate.core.types import OperatingPoint
 from tests.drawn import OVERLAP, case, drawn, measured
 
 HALF = OperatingPoint("half", {None: 0.5}, "fixed")
@@ -100,14 +102,17 @@ def test_arms_are_compared_at_equal_false_positives() -> None:
     a, b = arm(*["99..4..7"] * 2), arm(*["99..4..3"] * 2)
     matched = compared({"a": a, "b": b}, fp_per_scan=(0.0, 1.0), fp_ml_per_scan=(0.05, 0.1))["matched"]
     count = matched["by_false_positives_per_scan"]
-    # a without false positives must stay above .7: the lowest such threshold is .8, and it misses half of the lesions.
+    # a without false positives must stay above .7: by one level, and there it misses half of the lesions.
+    above, floor = (level_of(0.7) + 1) / TOP, 0.1
     assert [(e["bound"], e["threshold"], e["lesion_miss_rate"]["value"]) for e in count["a"]] == [
-        (0.0, 0.8, 0.5), (1.0, 0.1, 0.0)
+        (0.0, above, 0.5), (1.0, floor, 0.0)
     ]  # fmt: skip
-    assert [(e["threshold"], e["lesion_miss_rate"]["value"]) for e in count["b"]] == [(0.4, 0.0), (0.1, 0.0)]
+    assert [(e["threshold"], e["lesion_miss_rate"]["value"]) for e in count["b"]] == [
+        ((level_of(0.3) + 1) / TOP, 0.0), (floor, 0.0)
+    ]  # fmt: skip
     assert count["a"][1]["false_positives_per_scan"] == 1.0
     volume = matched["by_false_positive_ml_per_scan"]
-    assert [e["threshold"] for e in volume["a"]] == [0.8, 0.1]
+    assert [e["threshold"] for e in volume["a"]] == [above, floor]
     assert volume["a"][0]["voxel_miss_rate"] == {"value": pytest.approx(1 / 3), "ci95": pytest.approx([1 / 3, 1 / 3])}
     assert "descriptive" in matched["how"]
 
@@ -175,17 +180,15 @@ def test_without_a_baseline_or_millimetres_nobody_is_said_to_work() -> None:
 
 def test_curves_hold_what_the_report_draws() -> None:
     curves = compared({"a": arm("99..4..7"), "b": arm("99..4..7")})["curves"]["a"]
-    # [false positives per scan, sensitivity, threshold] at .1 to 1.
-    assert curves["froc_by_count"][0] == [1.0, 1.0, 0.1]
-    assert curves["froc_by_count"][5] == [1.0, 0.5, pytest.approx(0.6)]
-    assert curves["froc_by_count"][7] == [0.0, 0.5, 0.8]
-    assert curves["froc_by_count"][9] == [0.0, 0.0, 1.0]
-    assert curves["froc_by_volume"][0] == [pytest.approx(0.1), 1.0, 0.1]
+    # [false positives per scan, sensitivity, threshold] at the levels that occur, and where nothing is predicted.
+    assert curves["froc_by_count"] == [[1.0, 1.0, 0.4], [1.0, 0.5, 0.7], [0.0, 0.5, 0.9], [0.0, 0.0, 1.0]]
+    assert curves["froc_by_volume"][0] == [pytest.approx(0.1), 1.0, 0.4]
     # [voxel miss rate, precision, threshold], nothing predicted at 1.
-    assert curves["voxel_miss_rate_precision"][0] == [0.0, 0.75, 0.1]
-    assert len(curves["voxel_miss_rate_precision"]) == 9
-    many = np.arange(100, 60_001, 100).astype(np.uint16)
-    long = compared({"a": arm("99..4..7", levels=many)})["curves"]["a"]
+    assert curves["voxel_miss_rate_precision"][0] == [0.0, 0.75, 0.4]
+    assert len(curves["voxel_miss_rate_precision"]) == 3
+    rng = np.random.default_rng(0)
+    fine = [measured(drawn("##..#..." * 40), rng.random((1, 320, 1)), case="c")]
+    long = compared({"a": fine, "b": fine})["curves"]["a"]
     assert len(long["froc_by_count"]) == 100
     healthy = compared({"a": arm("9.......", reference="........")})["curves"]["a"]
     assert healthy["froc_by_count"] == []

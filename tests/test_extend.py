@@ -104,8 +104,8 @@ UNIT, BETTER, LEVEL = "voxels", "higher", "case"
 
 
 def measure(case, at, matching):
-    here = case.candidate_level == list(case.candidate_levels).index(at)
-    return float(case.candidate_voxels[here].max(initial=0))
+    tree = case.tree_at(at)
+    return float(tree.voxels[tree.standing(at)].max(initial=0))
 '''
 
 STUDY = """

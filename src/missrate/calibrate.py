@@ -1,16 +1,16 @@
 """From the statistics of calibration patients to an operating point. Nothing here is certified."""
 
-from collections.abc import Callable
-
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from missrate.core.admissible import Sweep, admissible, patient_found, share, sweep
+from missrate.core.admissible import admissible
+from missrate.core.case import CaseStatistics
 from missrate.core.config import Frozen
 from missrate.core.errors import InputError
-from missrate.core.quantise import threshold_of
-from missrate.core.types import CaseStatistics, Matching, OperatingPoint
+from missrate.core.matching import found_levels
+from missrate.core.quantise import TOP, threshold_of
+from missrate.core.sweep import Counts, Sweep, sweep
+from missrate.core.types import Matching, OperatingPoint
 
 
 class Target(Frozen):
@@ -35,7 +35,7 @@ def choose(cases: list[CaseStatistics], matching: Matching, *, target: Target, n
     Of equals the one that misses the fewest lesion voxels (a single voxel finds a lesion, and should not be all that is
     shown of it), and then the highest.
 
-    Admissible: at this and every higher common candidate level both bounds of ``target`` hold. None of them gives the
+    Admissible: at this and every higher level both bounds of ``target`` hold. None of them gives the
     threshold None. Raises InputError for cases without any lesion, and for a bound in ml where there are only pixels.
     """
     return OperatingPoint(name, {None: _choose(cases, matching, target)}, "calibration", target=str(target))
@@ -57,63 +57,59 @@ def choose_by_fold(cases: list[CaseStatistics], matching: Matching, *, target: T
 def greatest_with_patient_miss_rate(
     cases: list[CaseStatistics], matching: Matching, *, at_most: float, name: str
 ) -> OperatingPoint:
-    """The highest common candidate level at which at most this share of the patients with a lesion is missed.
+    """The highest level at which at most this share of the patients with a lesion is missed, by any overlap.
 
-    It bounds no false positives. No such level gives the threshold None. Raises InputError without a lesion.
+    It bounds no false positives. No such level gives the threshold None. Raises InputError without a lesion, and for
+    another rule, under which patients may be lost again as the threshold sinks.
     """
+    _with_lesions(cases, matching)
+    levels = np.sort(list(patient_levels(cases, matching).values()))
+    missable = int(np.floor(at_most * levels.size + 1e-9))
+    level = TOP if missable >= levels.size else int(levels[missable])
+    threshold = threshold_of(level) if level > 0 else None
+    return OperatingPoint(name, {None: threshold}, "calibration", target=f"patient_miss_rate <= {at_most:g}")
 
-    def good(cohort: Sweep) -> NDArray[np.bool_]:
-        found_KP, ill_P = patient_found(cohort)
-        return np.asarray((~found_KP[:, ill_P]).mean(axis=1) <= at_most)
 
-    return _highest(cases, matching, good, name=name, target=f"patient_miss_rate <= {at_most:g}")
+def patient_levels(cases: list[CaseStatistics], matching: Matching) -> dict[str, int]:
+    """The greatest level at which a lesion of each patient with lesions is found in any scan; 0: none above the floor.
+
+    Not the patient's highest score: a false alarm elsewhere finds no tumour. Errors as in ``found_levels``.
+    """
+    result: dict[str, int] = {}
+    for case in cases:
+        for level in found_levels(case, matching):
+            result[case.patient_id] = max(result.get(case.patient_id, 0), int(level))
+    return result
 
 
 def best_f_beta(cases: list[CaseStatistics], matching: Matching, *, beta: float, name: str) -> OperatingPoint:
-    """The common candidate level with the best pooled F-beta of voxels; of equals the highest.
+    """The level with the best pooled F-beta of voxels; of equals the highest.
 
     F = (1 + b2) TP / ((1 + b2) TP + b2 FN + FP) with b2 = beta squared (van Rijsbergen 1979). If no voxel of a lesion
     is found at any level the threshold is None. Raises InputError without a lesion.
     """
-
-    def good(cohort: Sweep) -> NDArray[np.bool_]:
-        hit, false = cohort.inside_voxels.sum(axis=1), cohort.outside_voxels.sum(axis=1)
-        weighted = (1.0 + beta**2) * hit
-        f_K = weighted / (weighted + beta**2 * (cohort.reference_voxels.sum() - hit) + false)
-        return np.asarray((f_K == f_K.max()) & (f_K > 0.0))
-
-    return _highest(cases, matching, good, name=name, target=f"best voxel F{beta:g}")
+    cohort = _with_lesions(cases, matching)
+    hit, false = cohort.pooled.inside_voxels, cohort.pooled.outside_voxels
+    weighted = (1.0 + beta**2) * hit
+    f_J = weighted / (weighted + beta**2 * (cohort.reference_voxels.sum() - hit) + false)
+    levels = cohort.pooled.levels[(f_J == f_J.max()) & (f_J > 0.0)]
+    threshold = threshold_of(int(levels.max())) if levels.size else None
+    return OperatingPoint(name, {None: threshold}, "calibration", target=f"best voxel F{beta:g}")
 
 
 def _choose(cases: list[CaseStatistics], matching: Matching, target: Target) -> float | None:
-    cohort = _with_lesions(cases, matching)
-    admissible_K = admissible(
-        cohort,
+    counts: Counts = _with_lesions(cases, matching).pooled
+    admissible_J = admissible(
+        counts,
+        len(cases),
         false_positives_per_scan=target.false_positives_per_scan,
         false_positive_ml_per_scan=target.false_positive_ml_per_scan,
     )
-    if not admissible_K.any():
+    if not admissible_J.any():
         return None
-    found_K = share(cohort.found, cohort.lesions, np.ones(len(cases)))
-    assert found_K is not None
-    best_K = admissible_K & (found_K == found_K[admissible_K].max())
-    covered_K = cohort.inside_voxels.sum(axis=1)
-    best_K &= covered_K == covered_K[best_K].max()
-    return threshold_of(int(cohort.levels[best_K].max()))
-
-
-def _highest(
-    cases: list[CaseStatistics],
-    matching: Matching,
-    good: Callable[[Sweep], NDArray[np.bool_]],
-    *,
-    name: str,
-    target: str,
-) -> OperatingPoint:
-    cohort = _with_lesions(cases, matching)
-    levels = cohort.levels[good(cohort)]
-    threshold = threshold_of(int(levels.max())) if levels.size else None
-    return OperatingPoint(name, {None: threshold}, "calibration", target=target)
+    best_J = admissible_J & (counts.found == counts.found[admissible_J].max())
+    best_J &= counts.inside_voxels == counts.inside_voxels[best_J].max()
+    return threshold_of(int(counts.levels[best_J].max()))
 
 
 def _with_lesions(cases: list[CaseStatistics], matching: Matching) -> Sweep:

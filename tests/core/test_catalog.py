@@ -17,9 +17,8 @@ def test_every_member_has_a_description_and_no_part_is_one() -> None:
 
 
 def test_an_unknown_name_lists_the_known_and_the_near() -> None:
-    with pytest.raises(
-        UnknownNameError, match=r"readers must be one of nifti, phantom\. Got 'nifty'\. Perhaps 'nifti'\."
-    ):
+    known = "candidates, evalseg, nifti, nnunet_npz, npy, phantom"
+    with pytest.raises(UnknownNameError, match=rf"readers must be one of {known}\. Got 'nifty'\. Perhaps 'nifti'\."):
         catalog.load("readers", "nifty")
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from missrate.core import resampling as rs
+from missrate.core.errors import InputError
 
 
 def test_weights_are_counts_of_whole_patients_and_depend_on_the_seed_alone() -> None:
@@ -137,3 +138,96 @@ def test_holm_by_hand() -> None:
     assert rs.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert rs.holm([0.9, 0.8]) == [1.0, 1.0]
     assert rs.holm([]) == []
+
+
+def test_random_patterns_agree_with_all_patterns() -> None:
+    # 20 patients, more than are enumerated: all 2**20 patterns written out here against 200,000 random ones.
+    random = np.random.default_rng(2)
+    a = np.stack([random.integers(1, 4, 20), random.integers(5, 9, 20)], axis=1).astype(np.float64)
+    b = np.stack([a[:, 0] + random.choice([-1, 1, 2], 20), a[:, 1]], axis=1)
+    swap = ((np.arange(2**20)[:, None] >> np.arange(20)) & 1).astype(np.float32) @ (b - a)[:, 0].astype(np.float32)
+    difference = (a[:, 0].sum() + swap - (b[:, 0].sum() - swap)) / a[:, 1].sum()
+    observed = (a - b)[:, 0].sum() / a[:, 1].sum()
+    two_sided = (np.abs(difference) >= abs(observed) - 1e-6).mean()
+    drawn = rs.label_swap(a, b, 0, draws=200_000)
+    assert drawn is not None
+    assert drawn.test == "random swap of arms within patients"
+    assert drawn.p == pytest.approx(two_sided, abs=4 * 0.5 / 200_000**0.5)
+    greater = rs.label_swap(b, a, 0, draws=200_000, one_sided=True)
+    assert greater is not None
+    assert greater.p == pytest.approx((-difference >= -observed - 1e-6).mean(), abs=4 * 0.5 / 200_000**0.5)
+
+
+def test_every_patient_is_swapped_in_half_of_the_random_patterns() -> None:
+    # The change of patient i alone is 1 in the swapped half: 19 patients fill two bytes and a part of a third.
+    moved = rs._moved(np.eye(19), seed=1, draws=40_000)
+    assert set(np.unique(moved)) == {0.0, 1.0}
+    assert moved.mean(axis=0) == pytest.approx(np.full(19, 0.5), abs=0.0125)  # five standard errors of .0025
+    together = np.corrcoef(moved.T) - np.eye(19)
+    assert np.abs(together).max() < 0.025
+
+
+def test_one_sided_swaps_count_one_direction() -> None:
+    # Differences 1, 0, 0, -1 over the four patterns: a greater 1 / 4, a not greater 4 / 4.
+    a, b = np.array([[2.0, 2], [2, 2]]), np.array([[0.0, 2], [0, 2]])
+    assert rs.label_swap(a, b, 0, one_sided=True) == rs.PValue(
+        0.25, 0.25, "one-sided exact swap of arms within patients"
+    )
+    assert rs.label_swap(b, a, 0, one_sided=True) == rs.PValue(
+        1.0, 0.25, "one-sided exact swap of arms within patients"
+    )
+
+
+def test_draws_are_enough_for_the_number_of_comparisons() -> None:
+    # 20 * 32 / .05 = 12,800; 528 pairs of 33 arms: 211,200. One comparison needs 400, but the least is drawn.
+    assert rs.draws_for(32) == 12_800
+    assert rs.draws_for(528) == 211_200
+    assert rs.draws_for(1) == rs.draws_for(0) == rs.LEAST_DRAWS
+    assert rs.draws_for(300, 0.3) == 20_000  # exactly, where 20 * 300 / .3 rounds up
+    with pytest.raises(InputError, match="`alpha`"):
+        rs.draws_for(3, 0.0)
+
+
+def test_a_difference_is_beyond_a_margin_only_with_its_lower_limit() -> None:
+    # Draws 0, .01, .. 1 and confidence .95: the limit is .05.
+    draws = np.arange(101) / 100
+    assert rs.beyond(draws, 0.04) == rs.Beyond(pytest.approx(0.05), True, 0)  # type: ignore[arg-type]
+    assert rs.beyond(draws, 0.06) == rs.Beyond(pytest.approx(0.05), False, 0)  # type: ignore[arg-type]
+    assert rs.beyond(np.array([np.nan, 0.5, 0.5]), 0.5) == rs.Beyond(0.5, False, 1)
+    assert rs.beyond(np.full(2, np.nan), 0.0) is None
+    # One-sided at 95 % is the lower end of a two-sided interval at 90 %.
+    interval, limit = rs.percentile(draws, 0.9), rs.beyond(draws, 0.0)
+    assert interval is not None
+    assert limit is not None
+    assert limit.low == pytest.approx(interval.low)
+
+
+counts = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=6)
+
+
+@given(counts, st.booleans())
+def test_the_interval_of_a_curve_is_that_of_each_level(rows: list[tuple[int, int, int]], shared: bool) -> None:
+    table_PK = np.array(rows, np.float64)
+    denominator_KP = table_PK.T[::-1].copy()
+    weights_BP = rs.patient_weights(len(rows), 40, seed=2)
+    curve = rs.curve_interval(table_PK.T, denominator_KP[0] if shared else denominator_KP, weights_BP, confidence=0.9)
+    for k in range(3):
+        below_P = denominator_KP[0 if shared else k]
+        expected = rs.ratio_interval(table_PK[:, k], below_P, weights_BP, confidence=0.9)
+        undefined = int(np.isnan(rs.ratio_draws(table_PK[:, k], below_P, weights_BP)).sum())
+        assert curve.undefined[k] == undefined
+        if expected is None:
+            assert np.isnan([curve.low[k], curve.high[k]]).all()
+        else:
+            assert (curve.low[k], curve.high[k]) == pytest.approx((expected.low, expected.high))
+
+
+def test_a_bootstrap_of_lesions_is_too_narrow_where_they_hang_together() -> None:
+    # 60 patients with 4 lesions each, all found or all missed. The variance of a share is p q / 60 for patients and
+    # p q / 240 for lesions as if they were independent: the interval of patients is sqrt(4) = 2 times as wide.
+    missed_P = np.repeat([0.0, 4.0], 30)
+    by_patient = rs.ratio_interval(missed_P, np.full(60, 4.0), rs.patient_weights(60, 4000, seed=0))
+    by_lesion = rs.ratio_interval(np.repeat(missed_P / 4, 4), np.ones(240), rs.patient_weights(240, 4000, seed=0))
+    assert by_patient is not None
+    assert by_lesion is not None
+    assert (by_patient.high - by_patient.low) / (by_lesion.high - by_lesion.low) == pytest.approx(2.0, abs=0.15)

@@ -1,7 +1,5 @@
-"""The one pass over voxels: a case drawn by hand, brute force, the file, and refused input."""
+"""The one pass over voxels: a case drawn by hand, brute force, the plain pass as oracle, and refused input."""
 
-import zipfile
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from missrate.core.errors import DataError, GridError, InputError, StoreError
+from missrate.core.case import CaseStatistics, Histogram, Tree
+from missrate.core.crop import Crop
+from missrate.core.errors import DataError, GridError, InputError
 from missrate.core.grid import Grid
+from missrate.core.matching import outcome
 from missrate.core.quantise import TOP, encode, level_of
-from missrate.core.types import CaseStatistics, Lesions
-from missrate.evaluate import statistics
+from missrate.core.types import Matching, Points, Prediction
+from missrate.evaluate import compiled, files, plain, statistics
 from tests.drawn import TENTHS, drawn, measured
 
 # Slice 0            slice 1            slice 2
@@ -34,26 +35,15 @@ def by_hand() -> CaseStatistics:
     return measured(REFERENCE, PREDICTION, patient="p", fold=2, spacing_mm=(1.0, 2.0, 5.0))
 
 
-def equal(a: CaseStatistics, b: CaseStatistics) -> bool:
-    def same(x: object, y: object) -> bool:
-        if isinstance(x, Lesions):
-            return all(same(getattr(x, part.name), getattr(y, part.name)) for part in fields(Lesions))
-        if isinstance(x, np.ndarray):
-            assert isinstance(y, np.ndarray)
-            return x.dtype == y.dtype and np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
-        return x == y
-
-    return all(same(getattr(a, part.name), getattr(b, part.name)) for part in fields(CaseStatistics))
-
-
 def test_counts_inside_and_outside() -> None:
     case = by_hand()
     # Inside: .9, .5 (slice 0), .2 and .3 (slice 1). Outside: .3, .6 and 24 - 4 - 2 = 18 zeros.
-    inside = {int(level): int(case.inside[level]) for level in np.flatnonzero(case.inside)}
-    outside = {int(level): int(case.outside[level]) for level in np.flatnonzero(case.outside)}
+    inside = dict(zip(case.inside.levels.tolist(), case.inside.counts.tolist(), strict=True))
+    outside = dict(zip(case.outside.levels.tolist(), case.outside.counts.tolist(), strict=True))
     assert inside == {level_of(0.2): 1, level_of(0.3): 1, level_of(0.5): 1, level_of(0.9): 1}
     assert outside == {0: 18, level_of(0.3): 1, level_of(0.6): 1}
-    assert case.inside.shape == case.outside.shape == (TOP + 1,)
+    assert case.inside.at_least([level_of(0.3), level_of(0.51), TOP + 1]).tolist() == [3, 1, 0]
+    assert case.inside.total + case.outside.total == 24
     assert case.voxel_ml == pytest.approx(0.01)
 
 
@@ -74,58 +64,68 @@ def test_lesions_and_their_peaks() -> None:
 
 
 def test_candidates_level_by_level() -> None:
-    case = by_hand()
+    tree = by_hand().trees[0]
     # >= .1 and .2: {.9 .5 .2}, {.3 .3} through slices 0 and 1 with the .6 of slice 2 at y = 2: its neighbour. So 2.
     # >= .3: {.9 .5}, {.3 .3 .6}. >= .4 and .5: {.9 .5}, {.6}. >= .6: {.9}, {.6}. >= .7 to .9: {.9}. 1: none.
-    sizes = {
-        k + 1: sorted(case.candidate_voxels[case.candidate_level == k].tolist(), reverse=True)
-        for k in range(TENTHS.size)
-    }
+    sizes = {k: sorted(tree.voxels[tree.standing(level_of(k / 10))].tolist(), reverse=True) for k in range(1, 11)}
     assert sizes == {
         1: [3, 3], 2: [3, 3], 3: [3, 2], 4: [2, 1], 5: [2, 1], 6: [1, 1], 7: [1], 8: [1], 9: [1], 10: []
     }  # fmt: skip
-    at_third = case.candidate_level == 2
-    assert sorted(case.candidate_peak[at_third].tolist()) == [level_of(0.6), level_of(0.9)]
+    assert sorted(tree.peak[tree.standing(level_of(0.3))].tolist()) == [level_of(0.6), level_of(0.9)]
+    # Between two levels that occur nothing changes.
+    assert tree.standing(level_of(0.3) + 1).tolist() == tree.standing(level_of(0.5)).tolist()
 
 
 def test_overlaps_name_candidate_lesion_and_voxels() -> None:
     case = by_hand()
-    at_first = case.candidate_level[case.overlap_candidate] == 0
-    rows = {
-        (int(case.candidate_peak[c]), int(case.lesion_peak[i])): int(n)
-        for c, i, n in zip(
-            case.overlap_candidate[at_first], case.overlap_lesion[at_first], case.overlap_voxels[at_first], strict=True
-        )
+    tree = case.trees[0]
+    rows = tree.standing(level_of(0.1))
+    found = {
+        (int(tree.peak[rows[c]]), int(case.lesion_peak[i])): int(n) for c, i, n in zip(*tree.pairs(rows), strict=True)
     }
     # The candidate that peaks at .9 shares 3 voxels with the first lesion, the other one voxel with the second.
-    assert rows == {(level_of(0.9), level_of(0.9)): 3, (level_of(0.6), level_of(0.3)): 1}
+    assert found == {(level_of(0.9), level_of(0.9)): 3, (level_of(0.6), level_of(0.3)): 1}
 
 
 def test_an_empty_reference_and_an_empty_prediction() -> None:
     healthy = measured(np.zeros((2, 2, 2)), np.full((2, 2, 2), 0.5))
     assert healthy.healthy
     assert healthy.lesions.centre_XYZ.shape == (0, 3)
-    assert healthy.candidate_voxels.tolist() == [8] * 5
+    assert healthy.trees[0].voxels.tolist() == [8]
+    assert (healthy.trees[0].level.tolist(), healthy.trees[0].until.tolist()) == ([level_of(0.5)], [0])
     nothing = measured(np.ones((2, 2, 2)), np.zeros((2, 2, 2)))
-    assert nothing.candidate_level.size == nothing.overlap_lesion.size == 0
+    assert nothing.trees[0].level.size == nothing.trees[0].overlap_lesion.size == 0
     assert nothing.lesion_peak.tolist() == [0]
 
 
-def test_levels_below_the_floor_have_no_candidates() -> None:
-    grid = Grid.of((1, 1, 1), None)
-    case = statistics.measure_case(
-        np.ones((1, 1, 1), bool), encode(np.ones((1, 1, 1))), grid,
-        case_id="c", patient_id="p", fold=None, candidate_levels=TENTHS, floor_level=level_of(0.35),
-    )  # fmt: skip
-    assert case.candidate_levels.tolist() == TENTHS[3:].tolist()
-    assert case.voxel_ml is None
+def test_below_the_floor_there_are_only_the_declared_thresholds() -> None:
+    case = measured(drawn("2.4"), drawn("2.4"), floor=0.35, declared=(0.2, 0.5), spacing_mm=None)
+    assert case.floor == level_of(0.35)
+    assert case.voxel_ml is None and case.diagonal_mm is None and case.distances == ()
+    assert case.tree_at(level_of(0.2)).voxels.tolist() == [1, 1]
+    assert case.tree_at(level_of(0.5)) is case.trees[0]
+    with pytest.raises(InputError, match=r"between the floor of case c, 0\.35, and 1"):
+        case.tree_at(level_of(0.21))
 
 
-def test_default_levels_are_hundredths_and_the_declared() -> None:
-    levels = statistics.default_candidate_levels([0.5, 0.333])
-    assert levels.size == 101
-    assert (np.diff(levels.astype(int)) > 0).all()
-    assert {level_of(0.01), level_of(0.333), level_of(0.5), TOP} <= set(levels.tolist())
+def test_the_floor_rises_until_few_voxels_are_active_but_leaves_the_highest_level() -> None:
+    def floor(counts: dict[int, int], total: int = 10_000_000) -> int:
+        levels = sorted(counts)
+        outside = Histogram(np.array(levels, np.uint16), np.array([counts[k] for k in levels]))
+        return statistics.raised_floor(Histogram.of(np.zeros(TOP + 1, np.int64)), outside, 600, total)
+
+    # 5 % of 10 million is 500,000.
+    assert floor({0: 9_400_000, 700: 300_000, 900: 200_000, 5000: 100_000}) == 701
+    assert floor({0: 9_500_000, 700: 300_000, 900: 200_000}) == 600
+    assert floor({900: 10_000_000}) == 900, "a constant map is one candidate, not none"
+    assert floor({TOP: 10_000_000}) == TOP
+    assert floor({900: 90_000}, total=90_000) == 600, "a small scan is cheap"
+
+
+def test_a_mask_answers_at_every_threshold() -> None:
+    case = measured(drawn("##.#"), drawn("#..#"), binary=True)
+    assert case.kind == "mask" and not case.scored
+    assert [case.tree_at(level).voxels.size for level in (1, 600, TOP)] == [2, 2, 2]
 
 
 VOLUMES = st.tuples(
@@ -133,98 +133,123 @@ VOLUMES = st.tuples(
 )
 
 
-@settings(derandomize=True, max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(VOLUMES)
 def test_turning_the_scan_changes_no_count(volume: tuple[NDArray[np.bool_], NDArray[np.float64]]) -> None:
     reference, probability = volume
     case = measured(reference, probability)
     turned = measured(reference[::-1, ::-1].swapaxes(0, 1), probability[::-1, ::-1].swapaxes(0, 1))
-    for name in ("inside", "outside", "slice_voxels", "slice_peak", "slice_peak_inside", "candidate_level"):
+    for name in ("slice_voxels", "slice_peak", "slice_peak_inside"):
         assert np.array_equal(getattr(case, name), getattr(turned, name))
+    for part in ("levels", "counts"):
+        assert np.array_equal(getattr(case.inside, part), getattr(turned.inside, part))
     assert sorted(case.lesion_peak.tolist()) == sorted(turned.lesion_peak.tolist())
-    assert sorted(case.overlap_voxels.tolist()) == sorted(turned.overlap_voxels.tolist())
+    for part in ("level", "until", "voxels", "peak", "overlap_voxels"):
+        assert sorted(getattr(case.trees[0], part).tolist()) == sorted(getattr(turned.trees[0], part).tolist())
 
 
-@settings(derandomize=True, max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(VOLUMES)
 def test_counts_agree_with_masks(volume: tuple[NDArray[np.bool_], NDArray[np.float64]]) -> None:
     reference, probability = volume
     case = measured(reference, probability)
+    tree = case.trees[0]
     for k, level in enumerate(TENTHS):
         mask = probability >= (k + 1) / 10
-        here = case.candidate_level == k
-        assert case.candidate_voxels[here].sum() == mask.sum()
-        assert case.overlap_voxels[here[case.overlap_candidate]].sum() == (mask & reference).sum()
-        assert case.inside[level:].sum() == (mask & reference).sum()
-        assert (case.candidate_peak[here] >= level).all()
+        rows = tree.standing(int(level))
+        assert tree.voxels[rows].sum() == mask.sum()
+        assert tree.pairs(rows)[2].sum() == (mask & reference).sum()
+        assert case.inside.at_least(int(level)) == (mask & reference).sum()
+        assert (tree.peak[rows] >= level).all()
 
 
-def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
-    for name, case in {
-        "drawn": by_hand(),
-        "pixels": measured(REFERENCE, PREDICTION, spacing_mm=None, binary=True),
-        "healthy": measured(np.zeros((2, 2, 2)), np.zeros((2, 2, 2))),
-        "full": measured(np.ones((2, 2, 2)), np.ones((2, 2, 2))),
-    }.items():
-        statistics.save(tmp_path / f"{name}.npz", case)
-        assert equal(statistics.load(tmp_path / f"{name}.npz"), case)
+@settings(max_examples=60)
+@given(VOLUMES, st.sampled_from(["C", "F"]), st.sampled_from(["C", "F"]), st.booleans())
+def test_the_compiled_pass_agrees_with_the_plain_one(
+    volume: tuple[NDArray[np.bool_], NDArray[np.float64]], order: str, other: str, as_levels: bool
+) -> None:
+    reference = np.asarray(volume[0], order=order)  # type: ignore[call-overload]
+    values = np.asarray(encode(volume[1]) if as_levels else volume[1], order=other)  # type: ignore[call-overload]
+    a, b = plain.Voxels(reference, values), compiled.Voxels(reference, values)
+    for name in ("slice_voxels", "slice_inside", "slice_peak", "lesion_peak"):
+        assert np.array_equal(getattr(a, name), getattr(b, name)), name
+    for name in ("inside", "outside"):
+        assert np.array_equal(getattr(a, name).levels, getattr(b, name).levels)
+        assert np.array_equal(getattr(a, name).counts, getattr(b, name).counts)
+    for x, y in zip(a.lesion_voxels(), b.lesion_voxels(), strict=True):
+        assert np.array_equal(x, y)
+    for span in ((600,), (level_of(0.22),), (level_of(0.2), level_of(0.2))):
+        assert as_sets(a.tree(*span)) == as_sets(b.tree(*span))
+    for mine, other_mask in zip(a.masks(level_of(0.2)), b.masks(level_of(0.2)), strict=True):
+        assert np.array_equal(mine, other_mask)
 
 
-def test_equal_statistics_give_equal_bytes_without_a_clock(tmp_path: Path) -> None:
-    statistics.save(tmp_path / "a.npz", by_hand())
-    statistics.save(tmp_path / "b.npz", by_hand())
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
-        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "b.npz"]
+@settings(max_examples=30)
+@given(VOLUMES)
+def test_one_level_labelled_densely_is_the_same_tree(
+    volume: tuple[NDArray[np.bool_], NDArray[np.float64]],
+) -> None:
+    voxels = compiled.Voxels(volume[0], np.where(volume[1] > 0.3, np.uint16(TOP), np.uint16(0)))
+    with pytest.MonkeyPatch.context() as patch:
+        sparse = voxels.tree(1)
+        patch.setattr(compiled, "DENSE", 0)
+        assert as_sets(voxels.tree(1)) == as_sets(sparse)
 
 
-def test_a_foreign_file_is_an_error_and_pickle_is_never_read(tmp_path: Path) -> None:
-    path = tmp_path / "x.npz"
-    with pytest.raises(StoreError, match="readable statistics file"):
-        statistics.load(path)
-    path.write_bytes(b"no zip")
-    with pytest.raises(StoreError, match="readable statistics file"):
-        statistics.load(path)
-    np.savez(path, plain=np.array({"schema": statistics.SCHEMA}, dtype=object))
-    with pytest.raises(StoreError, match="readable statistics file"):
-        statistics.load(path)
-    np.savez(path, plain=np.array('{"schema": "missrate/statistics/0"}'))
-    with pytest.raises(StoreError, match="must have schema missrate/statistics/1"):
-        statistics.load(path)
-    statistics.save(path, by_hand())
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(StoreError, match="readable statistics file"):
-        statistics.load(path)
+def as_sets(tree: Tree) -> list[tuple[Any, ...]]:
+    """The rows in an order that does not depend on how the voxels were visited."""
+    lesions = int(tree.overlap_lesion.max(initial=-1)) + 1
+    rows = np.arange(tree.level.size)
+    shared = [tree.shared(rows, lesion) for lesion in range(lesions)]
+    columns = (tree.level, tree.until, rows - tree.first, tree.voxels, tree.peak, tree.point, *shared)
+    return sorted(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def test_a_crop_gives_the_same_statistics_as_the_whole(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    reference, levels = np.zeros((9, 8, 7), bool), np.zeros((9, 8, 7), np.uint16)
+    reference[2:5, 3:5, 1:4] = rng.random((3, 2, 3)) < 0.7
+    levels[3:7, 2:6, 2:6] = rng.integers(0, TOP, (4, 4, 4))
+    grid = Grid.of((9, 8, 7), np.diag([1.0, 2.0, 3.0, 1.0]))
+    whole = Crop.whole(reference, grid), Crop.whole(levels, grid)
+    cut = whole[0].trimmed(), whole[1].trimmed()
+    assert cut[0].values_XYZ.size < reference.size / 10
+    for name, (mask, map_) in {"whole": whole, "cut": cut}.items():
+        case = statistics.measure_case(mask, Prediction(map_, "probability"), case_id="c", patient_id="p")
+        files.save(tmp_path / name, case)
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "cut").read_bytes()
+
+
+def test_points_are_candidates_of_their_own() -> None:
+    reference = Crop.whole(drawn("##./...").astype(bool), Grid.of((2, 3, 1), np.diag([1.0, 2.0, 3.0, 1.0])))
+    # In mm: (0, 2) is voxel (0, 1); two candidates side by side do not merge; (40, 0) lies outside of the scan.
+    places = np.array([[0.0, 0.0, 0.0], [0.0, 2.0, 0.0], [1.0, 4.0, 0.0], [40.0, 0.0, 0.0]])
+    scores = encode(np.array([0.9, 0.5, 0.7, 0.3]))
+    case = statistics.measure_points(reference, Points(places, "mm", scores), case_id="c", patient_id="p")
+    assert case.trees[0].point.tolist() == [0, 0, -1, -1]
+    assert case.lesion_peak.tolist() == [level_of(0.9)]
+    result = outcome(case, level_of(0.2), Matching("point"))
+    assert (result.found.tolist(), result.false_positives, result.candidates) == ([True], 2, 4)
+    voxel = Points(np.array([[0.0, 1.0, 0.0]]), "voxel", scores[:1])
+    assert statistics.measure_points(reference, voxel, case_id="c", patient_id="p").trees[0].point.tolist() == [0]
 
 
 def test_refused_input() -> None:
     grid = Grid.of((2, 1, 1), None)
-    good = {"case_id": "c", "patient_id": "p", "fold": None, "floor_level": 1}
     mask, levels = np.zeros((2, 1, 1), bool), np.zeros((2, 1, 1), np.uint16)
 
-    def measure(reference: NDArray[Any], prediction: NDArray[np.uint16], at: NDArray[np.uint16] = TENTHS) -> None:
-        statistics.measure_case(reference, prediction, grid, candidate_levels=at, **good)  # type: ignore[arg-type]
+    def measure(reference: NDArray[Any], prediction: NDArray[Any], on: Grid = grid) -> None:
+        levels = Prediction(Crop.whole(prediction, on), "probability")
+        statistics.measure_case(Crop.whole(reference, grid), levels, case_id="c", patient_id="p")
 
-    with pytest.raises(GridError, match="prediction of case c must have shape"):
-        measure(mask, np.zeros((1, 2, 1), np.uint16))
-    with pytest.raises(DataError, match="boolean reference"):
+    with pytest.raises(GridError, match="same shape"):
+        measure(mask, np.zeros((1, 2, 1), np.uint16), Grid.of((1, 2, 1), None))
+    with pytest.raises(DataError, match="must be boolean"):
         measure(mask.astype(np.uint8), levels)
     with pytest.raises(DataError, match="at most 60000"):
         measure(mask, levels + np.uint16(60_001))
-    for wrong in ([2, 1], [0, 1], [1, 1], [TOP + 1]):
-        with pytest.raises(InputError, match="must ascend"):
-            measure(mask, levels, np.array(wrong, np.uint16))
-
-
-def test_the_fields_of_the_type_are_all_stored(tmp_path: Path) -> None:
-    # A field added to CaseStatistics must not be lost on the way: changing any array changes the file.
-    case = by_hand()
-    statistics.save(tmp_path / "a.npz", case)
-    for field in fields(CaseStatistics):
-        value = getattr(case, field.name)
-        if isinstance(value, np.ndarray):
-            changed: dict[str, Any] = {field.name: np.roll(value, 1) + 1}
-            statistics.save(tmp_path / "b.npz", replace(case, **changed))
-            assert (tmp_path / "a.npz").read_bytes() != (tmp_path / "b.npz").read_bytes(), field.name
+    with pytest.raises(DataError, match="uint16 levels or probabilities"):
+        measure(mask, levels.astype(np.int32))
+    for wrong in (np.nan, -0.1, 1.001, np.inf):
+        with pytest.raises(DataError, match=r"must lie in \[0, 1\]"):
+            measure(mask, np.full((2, 1, 1), wrong, np.float32))

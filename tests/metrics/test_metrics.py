@@ -8,10 +8,12 @@ import pytest
 from scipy import stats
 
 from missrate.core import catalog
+from missrate.core.case import CaseStatistics
 from missrate.core.errors import InputError
 from missrate.core.quantise import level_of
-from missrate.core.types import CaseStatistics, Matching, Ratio
-from tests.drawn import IOU, OVERLAP, STRICT, TENTHS, case, drawn, measured
+from missrate.core.sweep import sweep
+from missrate.core.types import Matching, Ratio
+from tests.drawn import IOU, OVERLAP, STRICT, case, drawn, measured
 
 HALF = level_of(0.5)
 NAMES = catalog.names("metrics")
@@ -22,7 +24,8 @@ def metric(name: str) -> ModuleType:
 
 
 def at_half(name: str, of: CaseStatistics, rule: Matching = OVERLAP) -> Any:
-    return metric(name).measure(of, HALF, rule)
+    further = {"tolerance_mm": 2.0} if hasattr(metric(name), "PARAMETER") else {}
+    return metric(name).measure(of, HALF, rule, **further)
 
 
 def cohort(
@@ -46,7 +49,7 @@ def test_no_case_makes_a_case_metric_nan_or_leaves_its_range(name: str, rule: Ma
     hard = [("....", "...."), ("....", "####"), ("####", "...."), ("##..", "..##"), ("#.#.", "####"), ("####", "####")]
     for reference, prediction in hard:
         for spacing in ((1.0, 1.0, 1.0), None):
-            value = at_half(name, case(reference, prediction, spacing_mm=spacing), rule)
+            value = at_half(name, case(reference, prediction, spacing_mm=spacing, surfels=True), rule)
             number = value.value if isinstance(value, Ratio) else value
             assert number is None or (np.isfinite(number) and number >= 0.0)
             if isinstance(value, Ratio) and not name.startswith("false_positives"):
@@ -192,8 +195,11 @@ def test_a_weight_of_two_is_the_patient_twice(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in COHORT if hasattr(metric(n), "measure_each")])
 def test_many_weights_at_once_agree_with_one_by_one(name: str) -> None:
     cases = [case("##...#", "9..5.3", "a"), case("......", "..7..2", "b"), case("#.....", "3.4..5", "c")]
-    weights = [None, {"a": 2.0, "b": 0.0, "c": 1.0}, {"a": 0.0, "b": 3.0, "c": 0.0}]
-    assert metric(name).measure_each(cases, OVERLAP, weights) == [cohort(name, cases, OVERLAP, w) for w in weights]
+    weights_BP = np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
+    one_by_one = [cohort(name, cases, OVERLAP, dict(zip("abc", w, strict=True))) for w in weights_BP]
+    assert metric(name).measure_each(sweep(cases, OVERLAP), weights_BP) == one_by_one
+    # Without weights every level counts, not only those at which the pooled counts change.
+    assert one_by_one[0] == cohort(name, cases, OVERLAP)
 
 
 def test_auroc_is_the_mann_whitney_statistic() -> None:
@@ -258,9 +264,6 @@ def test_the_constant_map_looks_bad_one_to_one() -> None:
 
 
 @pytest.mark.parametrize("name", COHORT)
-def test_a_cohort_needs_cases_and_common_levels(name: str) -> None:
+def test_a_cohort_needs_cases(name: str) -> None:
     with pytest.raises(InputError, match="at least one case"):
         cohort(name, [])
-    apart = [case("#", "9", "a", levels=TENTHS[:3]), case("#", "9", "b", levels=TENTHS[5:])]
-    with pytest.raises(InputError, match="share a candidate level"):
-        cohort(name, apart)

@@ -7,9 +7,10 @@ import numpy as np
 from missrate.compare.arms import Arm, require_same_cases
 from missrate.compare.matched import curves, matched, works
 from missrate.compare.paired import adjust, answer, paired
+from missrate.core.case import CaseStatistics
 from missrate.core.errors import UnknownNameError
 from missrate.core.resampling import patient_weights
-from missrate.core.types import CaseStatistics, Matching, OperatingPoint
+from missrate.core.types import Matching, OperatingPoint
 
 SCHEMA = "missrate/comparison/1"
 
@@ -65,7 +66,9 @@ def compare(
         "seed": seed,
         "answer": answer(reference, comparisons, verdicts),
         "comparisons": comparisons,
-        "matched": matched(made, against, weights_BP, fp_per_scan=fp_per_scan, fp_ml_per_scan=fp_ml_per_scan),
+        "matched": matched(
+            made, against, weights_BP, matching=matching, fp_per_scan=fp_per_scan, fp_ml_per_scan=fp_ml_per_scan
+        ),
         "works": {name: verdict["works"] for name, verdict in verdicts.items()},
         "works_because": verdicts,
         "curves": {name: curves(arm.sweep) for name, arm in made.items()},

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 
 from missrate.core import catalog
-from missrate.core.admissible import Sweep, level_at, sweep
+from missrate.core.admissible import level_at
+from missrate.core.case import CaseStatistics
 from missrate.core.errors import InputError
 from missrate.core.pooling import Term
-from missrate.core.types import CaseStatistics, Matching, OperatingPoint
+from missrate.core.sweep import Sweep, sweep
+from missrate.core.types import Matching, OperatingPoint
 
 
 @dataclass(frozen=True, slots=True)

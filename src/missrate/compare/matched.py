@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from missrate.compare.arms import Arm
-from missrate.core.admissible import Sweep, admissible, at_most_ml, false_positive_ml, per_scan, share
-from missrate.core.matching import voxel_counts
+from missrate.core.admissible import admissible, at_most_ml
+from missrate.core.case import CaseStatistics
+from missrate.core.matching import outcome, voxel_counts
 from missrate.core.pooling import Term, pooled
 from missrate.core.quantise import TOP, threshold_of
 from missrate.core.resampling import percentile, ratio_draws, ratio_interval
-from missrate.core.types import CaseStatistics, Ratio
+from missrate.core.sweep import Sweep
+from missrate.core.types import Matching, Ratio
 
 HOW = (
     "the lowest threshold such that the bound holds there and at every higher one, found on these same cases "
@@ -35,6 +37,7 @@ def matched(
     against: str,
     weights_BP: Floats,
     *,
+    matching: Matching,
     fp_per_scan: tuple[float, ...],
     fp_ml_per_scan: tuple[float, ...],
 ) -> Json:
@@ -42,13 +45,13 @@ def matched(
     known_ml = all(arm.sweep.voxel_ml is not None for arm in arms.values())
     by_count = {
         name: [
-            {"bound": x} | _at(arm, admissible(arm.sweep, false_positives_per_scan=x), weights_BP) for x in fp_per_scan
+            {"bound": x} | _at(arm, _lowest(arm, false_positives_per_scan=x), matching, weights_BP) for x in fp_per_scan
         ]
         for name, arm in arms.items()
     }
     by_volume = {
         name: [
-            {"bound": v} | _at(arm, admissible(arm.sweep, false_positive_ml_per_scan=v), weights_BP)
+            {"bound": v} | _at(arm, _lowest(arm, false_positive_ml_per_scan=v), matching, weights_BP)
             for v in fp_ml_per_scan
             if known_ml
         ]
@@ -58,7 +61,7 @@ def matched(
         "how": HOW,
         "by_false_positives_per_scan": by_count,
         "by_false_positive_ml_per_scan": by_volume,
-        "by_lesion_miss_rate": _by_miss_rate(arms, arms[against], weights_BP),
+        "by_lesion_miss_rate": _by_miss_rate(arms, arms[against], matching, weights_BP),
     }
 
 
@@ -96,91 +99,103 @@ def works(arms: dict[str, Arm], baseline: str, weights_BP: Floats, *, volume_ml:
 
 
 def curves(cohort: Sweep) -> Json:
-    """What the report draws: rows of [x, y, threshold] at the candidate levels, each of which re-binarises the maps.
+    """What the report draws: rows of [x, y, threshold] at the levels of the sweep, each of which re-binarises the maps.
 
     ``froc_by_count`` and ``froc_by_volume`` hold false positives (candidates, ml) per scan and lesion sensitivity;
     ``voxel_miss_rate_precision`` those two, without the levels at which nothing is predicted. Empty without lesions.
     """
-    ones_N = np.ones(cohort.patient.size)
-    found_K = share(cohort.found, cohort.lesions, ones_N)
-    hit_K = share(cohort.inside_voxels, cohort.reference_voxels, ones_N)
-    if found_K is None or hit_K is None:
+    if cohort.lesions.sum() == 0:
         return {"froc_by_count": [], "froc_by_volume": [], "voxel_miss_rate_precision": []}
-    keep = np.unique(np.linspace(0, cohort.levels.size - 1, min(cohort.levels.size, POINTS)).round().astype(int))
-    thresholds_K = np.array([threshold_of(int(level)) for level in cohort.levels])
-    ml_KN = false_positive_ml(cohort)
-    inside_K, outside_K = cohort.inside_voxels.sum(axis=1), cohort.outside_voxels.sum(axis=1)
-    predicted = keep[(inside_K + outside_K)[keep] > 0]
-    precision_K = inside_K / np.maximum(inside_K + outside_K, 1.0)
+    counts, scans = cohort.counts(np.ones(cohort.patient.size)), float(cohort.patient.size)
+    keep = np.unique(np.linspace(0, counts.levels.size - 1, min(counts.levels.size, POINTS)).round().astype(int))
+    thresholds_K = np.array([threshold_of(int(level)) for level in counts.levels])
+    predicted_K = counts.inside_voxels + counts.outside_voxels
+    found_K, missed_K = counts.found / cohort.lesions.sum(), 1.0 - counts.inside_voxels / cohort.reference_voxels.sum()
+    precision_K = counts.inside_voxels / np.maximum(predicted_K, 1.0)
 
     def rows(x_K: Floats, y_K: Floats, which: NDArray[np.intp]) -> list[list[float]]:
         table: list[list[float]] = np.stack([x_K, y_K, thresholds_K], axis=1)[which].tolist()
         return table
 
     return {
-        "froc_by_count": rows(per_scan(cohort.false_positives, ones_N), found_K, keep),
-        "froc_by_volume": [] if ml_KN is None else rows(per_scan(ml_KN, ones_N), found_K, keep),
-        "voxel_miss_rate_precision": rows(1.0 - hit_K, precision_K, predicted),
+        "froc_by_count": rows(counts.false_positives / scans, found_K, keep),
+        "froc_by_volume": [] if counts.outside_ml is None else rows(counts.outside_ml / scans, found_K, keep),
+        "voxel_miss_rate_precision": rows(missed_K, precision_K, keep[predicted_K[keep] > 0]),
     }
 
 
-def _at(arm: Arm, admissible_K: NDArray[np.bool_], weights_BP: Floats) -> Json:
-    """Miss rates and false positives at the lowest admissible level, or of an empty prediction."""
-    cohort, allowed = arm.sweep, np.flatnonzero(admissible_K)
-    k = int(allowed[0]) if allowed.size else None
-    nothing_N = np.zeros(cohort.patient.size)
-    found_N, inside_N, fp_N = (
-        nothing_N if k is None else counts_KN[k]
-        for counts_KN in (cohort.found, cohort.inside_voxels, cohort.false_positives)
+def _lowest(arm: Arm, **bounds: float) -> int | None:
+    """The lowest admissible level."""
+    counts = arm.sweep.pooled
+    allowed = counts.levels[admissible(counts, len(arm.cases), **bounds)]
+    return int(allowed[0]) if allowed.size else None
+
+
+def _at(arm: Arm, level: int | None, matching: Matching, weights_BP: Floats) -> Json:
+    """Miss rates and false positives at a level, or of an empty prediction."""
+    cohort, nothing_N = arm.sweep, np.zeros(arm.sweep.patient.size)
+    found_N, inside_N, false_N, outside_N = (
+        (nothing_N,) * 4 if level is None else _counts_at(arm.cases, level, matching)
     )
-    ml_KN = false_positive_ml(cohort)
-    ml_N = None if ml_KN is None else nothing_N if k is None else ml_KN[k]
+    voxel_ml = cohort.voxel_ml
     return {
-        "threshold": None if k is None else threshold_of(int(cohort.levels[k])),
+        "threshold": None if level is None else threshold_of(level),
         "lesion_miss_rate": _share_block(cohort, cohort.lesions - found_N, cohort.lesions, weights_BP),
         "voxel_miss_rate": _share_block(
             cohort, cohort.reference_voxels - inside_N, cohort.reference_voxels, weights_BP
         ),
-        "false_positives_per_scan": float(fp_N.mean()),
-        "false_positive_ml_per_scan": None if ml_N is None else float(ml_N.mean()),
+        "false_positives_per_scan": float(false_N.mean()),
+        "false_positive_ml_per_scan": None if voxel_ml is None else float((outside_N * voxel_ml).mean()),
     }
 
 
-def _by_miss_rate(arms: dict[str, Arm], against: Arm, weights_BP: Floats) -> Json:
-    rate = _miss_rate_at_point(against)
+def _counts_at(cases: list[CaseStatistics], level: int, matching: Matching) -> tuple[Floats, Floats, Floats, Floats]:
+    """Found lesions, voxels inside, false positives and voxels outside of every case, (N,) each."""
+    rows = []
+    for case in cases:
+        result, voxels = outcome(case, level, matching), voxel_counts(case, level)
+        rows.append((result.found.sum(), voxels.true_positives, result.false_positives, voxels.false_positives))
+    found, inside, false, outside = np.array(rows, np.float64).T
+    return found, inside, false, outside
+
+
+def _by_miss_rate(arms: dict[str, Arm], against: Arm, matching: Matching, weights_BP: Floats) -> Json:
+    rate = _miss_rate_at_point(against, matching)
     if rate is None:
         return {"how": HOW_SENSITIVITY, "bound": None, "arms": dict.fromkeys(arms)}
     return {
         "how": HOW_SENSITIVITY,
         "bound": rate,
-        "arms": {name: _cost_of(arm, rate, weights_BP) for name, arm in arms.items()},
+        "arms": {name: _cost_of(arm, rate, matching, weights_BP) for name, arm in arms.items()},
     }
 
 
-def _miss_rate_at_point(arm: Arm) -> float | None:
-    """The pooled lesion miss rate at the arm's own point, from the sweep; None without a threshold or a lesion."""
-    if arm.levels is None or arm.sweep.lesions.sum() == 0:
+def _miss_rate_at_point(arm: Arm, matching: Matching) -> float | None:
+    """The pooled lesion miss rate at the arm's own point; None without a threshold or a lesion."""
+    lesions = arm.sweep.lesions.sum()
+    if arm.levels is None or lesions == 0:
         return None
-    rows = np.searchsorted(arm.sweep.levels, arm.levels)
-    found = arm.sweep.found[rows, np.arange(len(arm.levels))].sum()
-    return float((arm.sweep.lesions.sum() - found) / arm.sweep.lesions.sum())
+    pairs = zip(arm.cases, arm.levels, strict=True)
+    found = sum(int(outcome(case, level, matching).found.sum()) for case, level in pairs)
+    return float((lesions - found) / lesions)
 
 
-def _cost_of(arm: Arm, rate: float, weights_BP: Floats) -> Json | None:
-    cohort = arm.sweep
-    found_K = share(cohort.found, cohort.lesions, np.ones(cohort.patient.size))
+def _cost_of(arm: Arm, rate: float, matching: Matching, weights_BP: Floats) -> Json | None:
+    cohort, counts = arm.sweep, arm.sweep.pooled
+    missed_J = 1.0 - counts.found / cohort.lesions.sum()
     # 1 - a / b and (b - a) / b may differ in the last bit.
-    good = np.array([]) if found_K is None else np.flatnonzero(1.0 - found_K <= rate + 1e-12)
-    if found_K is None or good.size == 0:
+    good = np.flatnonzero(missed_J <= rate + 1e-12)
+    if good.size == 0:
         return None
-    k = int(good[-1])
-    ml_KN = false_positive_ml(cohort)
-    ones_N = np.ones(cohort.patient.size)
+    level = int(counts.levels[good[-1]])
+    _, _, false_N, outside_N = _counts_at(arm.cases, level, matching)
+    ones_N, voxel_ml = np.ones(cohort.patient.size), cohort.voxel_ml
+    ml = None if voxel_ml is None else _share_block(cohort, outside_N * voxel_ml, ones_N, weights_BP)
     return {
-        "threshold": threshold_of(int(cohort.levels[k])),
-        "lesion_miss_rate": 1.0 - float(found_K[k]),
-        "false_positives_per_scan": _share_block(cohort, cohort.false_positives[k], ones_N, weights_BP),
-        "false_positive_ml_per_scan": None if ml_KN is None else _share_block(cohort, ml_KN[k], ones_N, weights_BP),
+        "threshold": threshold_of(level),
+        "lesion_miss_rate": float(missed_J[good[-1]]),
+        "false_positives_per_scan": _share_block(cohort, false_N, ones_N, weights_BP),
+        "false_positive_ml_per_scan": ml,
     }
 
 
@@ -203,7 +218,7 @@ def _level_of_volume(cases: list[CaseStatistics], volume_ml: float) -> int:
     total_ml = np.zeros(TOP + 1)
     for case in cases:
         assert case.voxel_ml is not None
-        total_ml += case.outside * case.voxel_ml
+        total_ml[case.outside.levels] += case.outside.counts * case.voxel_ml
     above_ml = np.cumsum(total_ml[::-1])[::-1] / len(cases)
     within = np.flatnonzero(at_most_ml(above_ml[1:], volume_ml)) + 1
     return int(within[0]) if within.size else TOP + 1

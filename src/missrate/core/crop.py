@@ -21,11 +21,10 @@ class Crop:
     grid: Grid
 
     def __post_init__(self) -> None:
-        fits = all(0 <= a and a + n <= of for a, n, of in zip(self.start, self.values_XYZ.shape, self.grid.shape))
-        if self.values_XYZ.ndim != 3 or not fits:
+        ends = np.add(self.start, self.values_XYZ.shape) if self.values_XYZ.ndim == 3 else np.zeros(3)
+        if self.values_XYZ.ndim != 3 or min(self.start) < 0 or (ends > self.grid.shape).any():
             raise GridError(
-                f"A crop must lie within its grid {self.grid.shape}. "
-                f"Got shape {self.values_XYZ.shape} at {self.start}."
+                f"A crop must lie within its grid {self.grid.shape}. Got shape {self.values_XYZ.shape} at {self.start}."
             )
 
     @staticmethod

@@ -1,28 +1,65 @@
 """Predictions that other software made: a mask or a probability map to levels."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from missrate.core.errors import DataError
 from missrate.core.quantise import TOP, encode
 
+Levels = NDArray[np.uint16]
 
-def levels_of(
-    values_XYZ: NDArray[np.generic], lesion_labels: tuple[int, ...], *, name: str
-) -> tuple[NDArray[np.uint16], bool]:
+
+def levels_of(values_XYZ: NDArray[np.generic], lesion_labels: tuple[int, ...], *, name: str) -> tuple[Levels, bool]:
     """Levels, and True when the prediction was a mask (whole numbers): voxels of ``lesion_labels`` get the top level.
 
     Values in [0, 1] with a fraction among them are probabilities. Raises DataError for NaN and for fractions elsewhere.
     """
     values = np.asarray(values_XYZ)
-    if np.issubdtype(values.dtype, np.integer) or values.dtype == bool:
-        return np.where(np.isin(values, lesion_labels), TOP, 0).astype(np.uint16), True
-    floats = values.astype(np.float64)
-    if not np.isfinite(floats).all():
-        raise DataError(f"A prediction must be finite. Got NaN or infinite voxels in {name}.")
-    if (floats == np.rint(floats)).all():
-        return np.where(np.isin(floats, lesion_labels), TOP, 0).astype(np.uint16), True
-    try:
-        return encode(floats), False
-    except DataError as error:
-        raise DataError(f"{name}: {error}") from error
+    if values.dtype.kind not in "biu":
+        if values.dtype.kind != "f":
+            raise DataError(f"A prediction must hold real numbers. Got {values.dtype} in {name}.")
+        low, high = _range(values)
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise DataError(f"A prediction must be finite. Got NaN or infinite voxels in {name}.")
+        if not all((slab == np.rint(slab)).all() for slab in _slabs(values, _outer_axis(values))):
+            return levels_of_probability(values, name=name), False
+    lesion = np.zeros_like(values, dtype=bool)
+    for label in lesion_labels:
+        lesion |= values == label
+    levels = lesion.astype(np.uint16)
+    levels *= np.uint16(TOP)
+    return levels, True
+
+
+def levels_of_probability(values_XYZ: NDArray[np.generic], *, name: str) -> Levels:
+    """Levels of values that are probabilities whatever they hold. Raises DataError for NaN and outside of [0, 1]."""
+    low, high = _range(values_XYZ)
+    if not (low >= 0.0 and high <= 1.0):
+        raise DataError(f"{name}: Probabilities must lie in [0, 1]. Got {low:g} to {high:g}; perhaps these are logits.")
+    levels = np.zeros_like(values_XYZ, dtype=np.uint16)
+    axis = _outer_axis(values_XYZ)
+    for slab, target in zip(_slabs(values_XYZ, axis), _slabs(levels, axis), strict=True):
+        if slab.any():
+            target[...] = encode(slab)
+    return levels
+
+
+def _range(values: NDArray[Any]) -> tuple[float, float]:
+    """The least and the greatest value; NaN where there is one, 0 to 0 without voxels."""
+    return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+
+
+def _outer_axis(values: NDArray[Any]) -> int:
+    """The first or the last axis, whichever has the longer way from one index to the next in memory."""
+    return values.ndim - 1 if values.ndim and abs(values.strides[-1]) > abs(values.strides[0]) else 0
+
+
+def _slabs(values: NDArray[Any], axis: int) -> Iterator[NDArray[Any]]:
+    """Views along an axis: work on one after the other makes no copy of a whole scan in float64."""
+    if values.ndim < 2:
+        yield values
+    else:
+        yield from np.moveaxis(values, axis, 0)

@@ -4,16 +4,26 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from missrate.core.case import Lesions
 from missrate.core.grid import Grid
-from missrate.core.types import Lesions
 
 
 def components(mask_XYZ: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
-    """Labels 1..n of the 26-connected components (0 outside) and n; an empty mask gives n = 0."""
+    """Labels 1..n of the 26-connected components (0 outside) and n; an empty mask gives n = 0.
+
+    They are numbered by their first voxel along x, then y, then z, however the array lies in memory.
+    """
     # cc3d 4.1 sizes its table one too small for isolated voxels that fill an odd box ("maximum length exception").
     padded_XYZ = np.pad(mask_XYZ, (0, 1))
     labels_XYZ, count = cc3d.connected_components(padded_XYZ, connectivity=26, return_N=True)
-    return labels_XYZ[:-1, :-1, :-1].astype(np.int32, copy=False), int(count)
+    labels_XYZ = np.ascontiguousarray(labels_XYZ[:-1, :-1, :-1]).astype(np.int32, copy=False)
+    flat = np.flatnonzero(labels_XYZ)
+    lead = np.empty(count + 1, np.int64)
+    lead[labels_XYZ.ravel()[flat[::-1]]] = flat[::-1]  # of equal places the last assignment stays: the first voxel
+    number = np.zeros(count + 1, np.int32)
+    number[1 + np.argsort(lead[1:])] = np.arange(1, count + 1)
+    labels_XYZ.ravel()[flat] = number[labels_XYZ.ravel()[flat]]
+    return labels_XYZ, int(count)
 
 
 def diameter_mm(volume_ml: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -23,15 +33,34 @@ def diameter_mm(volume_ml: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def measure(labels_XYZ: NDArray[np.int32], count: int, grid: Grid) -> Lesions:
     """Sizes and a place to look at for each component of ``components``; nan for mm where there are pixels only."""
-    voxels = np.bincount(labels_XYZ.ravel(), minlength=count + 1)[1:].astype(np.int64)
+    flat = np.flatnonzero(labels_XYZ)
+    lesion = labels_XYZ.ravel()[flat].astype(np.int64) - 1
+    return describe(flat, lesion, count, shape=labels_XYZ.shape, start=(0, 0, 0), grid=grid)
+
+
+def describe(
+    flat: NDArray[np.int64],
+    lesion: NDArray[np.int64],
+    count: int,
+    *,
+    shape: tuple[int, ...],
+    start: tuple[int, int, int],
+    grid: Grid,
+) -> Lesions:
+    """``measure`` from the flat indices of lesion voxels in a box (``shape``, at ``start``) and the lesion of each."""
+    voxels = np.bincount(lesion, minlength=count).astype(np.int64)
     volume_ml = np.asarray(voxels * (np.nan if grid.voxel_ml is None else grid.voxel_ml), np.float64)
-    centre_XYZ = np.array([_centre(labels_XYZ == k) for k in range(1, count + 1)], np.int32).reshape(count, 3)
+    order = np.argsort(lesion, kind="stable")
+    places_VX = np.stack(np.unravel_index(flat[order], shape), axis=1)
+    ends = np.cumsum(voxels)
+    centres = [_centre(places_VX[end - n : end]) for end, n in zip(ends, voxels, strict=True)]
+    centre_XYZ = (np.array(centres, np.int32).reshape(count, 3) + np.array(start, np.int32)).astype(np.int32)
     return Lesions(voxels, volume_ml, diameter_mm(volume_ml), centre_XYZ)
 
 
-def _centre(mask_XYZ: NDArray[np.bool_]) -> tuple[int, int, int]:
-    """The voxel of the mask nearest to the mean of its largest axial slice."""
-    z = int(mask_XYZ.sum(axis=(0, 1)).argmax())
-    where = np.argwhere(mask_XYZ[:, :, z])
-    x, y = where[np.abs(where - where.mean(axis=0)).sum(axis=1).argmin()]
-    return int(x), int(y), z
+def _centre(places_VX: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The voxel nearest to the mean of the largest axial slice."""
+    z = np.bincount(places_VX[:, 2]).argmax()
+    where = places_VX[places_VX[:, 2] == z]
+    centre: NDArray[np.int64] = where[np.abs(where - where.mean(axis=0)).sum(axis=1).argmin()]
+    return centre

@@ -1,14 +1,22 @@
-"""Which lesions are found and which candidates are false positives, by a stated rule, from ``CaseStatistics`` alone."""
+"""Which lesions are found and which candidates are false positives, by a stated rule, from ``CaseStatistics`` alone.
 
+Shapes: L lesions, C candidates at one level, K levels, T = TOP + 2 levels from 0 to TOP + 1.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from missrate.core.case import CaseStatistics, Tree
 from missrate.core.errors import InputError
-from missrate.core.quantise import threshold_of
-from missrate.core.types import CaseStatistics, Matching
+from missrate.core.quantise import TOP
+from missrate.core.types import Matching
+
+Edges = tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.float64]]
+"""Pairs that may be matched: candidate, lesion, IoU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +31,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One case at every candidate level; K levels ascending, L lesions."""
+    """One case at every level from 0 to TOP + 1 (T,); below ``lowest`` nothing is known and all is 0."""
 
-    levels: NDArray[np.uint16]  # (K,)
-    found: NDArray[np.bool_]  # (K, L)
-    matched: NDArray[np.int64]  # (K,) candidates
-    false_positives: NDArray[np.int64]  # (K,) candidates
-    candidates: NDArray[np.int64]  # (K,)
-    false_positive_voxels: NDArray[np.int64]  # (K,) all predicted voxels outside the reference
+    lowest: int
+    found: NDArray[np.int32]  # lesions
+    matched: NDArray[np.int32]  # candidates
+    false_positives: NDArray[np.int32]  # candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +51,21 @@ class VoxelCounts:
 
 def voxel_counts(case: CaseStatistics, level: int) -> VoxelCounts:
     """Voxels inside and outside the reference at and below ``level`` (any level from 0 to TOP + 1)."""
-    return VoxelCounts(
-        true_positives=int(case.inside[level:].sum()),
-        false_negatives=int(case.inside[:level].sum()),
-        false_positives=int(case.outside[level:].sum()),
-        true_negatives=int(case.outside[:level].sum()),
-    )
-
-
-def at_least(histogram: NDArray[np.int64], levels: NDArray[np.uint16]) -> NDArray[np.int64]:
-    """How many voxels of a histogram (TOP + 1,) lie at or above each level; shape (K,)."""
-    return np.asarray(np.cumsum(histogram[::-1])[::-1][levels], np.int64)
+    inside, outside = int(case.inside.at_least(level)), int(case.outside.at_least(level))
+    return VoxelCounts(inside, case.inside.total - inside, outside, case.outside.total - outside)
 
 
 def outcome(case: CaseStatistics, level: int, matching: Matching) -> Outcome:
     """Lesions and candidates at one level; a healthy case has ``found`` of shape (0,) and its false positives count.
 
-    Raises InputError when ``level`` is not one of ``case.candidate_levels``, and for a rule that cannot be applied.
+    Raises InputError for a level at which the candidates are not known, and for a rule that cannot be applied.
     """
-    index = int(np.searchsorted(case.candidate_levels, level))
-    if index == case.candidate_levels.size or case.candidate_levels[index] != level:
-        raise InputError(
-            f"A level must be one of the candidate levels of case {case.case_id}. Got {level} "
-            f"(threshold {threshold_of(level):g}); perhaps declare this threshold before the scans are measured."
-        )
     _require_rule(matching)
-    return _outcome(case, index, large_enough(case, matching), matching)
+    tree = case.tree_at(level)
+    rows = tree.standing(level)
+    rows = rows[large_enough(case, tree.voxels[rows], matching)]
+    result: Outcome = _OUTCOMES[matching.rule](case, tree, rows, matching)
+    return result
 
 
 def found(case: CaseStatistics, level: int, matching: Matching) -> NDArray[np.bool_]:
@@ -84,62 +79,88 @@ def false_positives(case: CaseStatistics, level: int, matching: Matching) -> int
 
 
 def curve(case: CaseStatistics, matching: Matching) -> Curve:
-    """``outcome`` at every candidate level; each threshold re-binarises the prediction. Errors as in ``outcome``."""
+    """Counts of ``outcome`` at every level from the floor upwards. Errors as in ``outcome``."""
     _require_rule(matching)
-    large_M = large_enough(case, matching)
-    rows = [_outcome(case, k, large_M, matching) for k in range(case.candidate_levels.size)]
-    return Curve(
-        levels=case.candidate_levels,
-        found=np.array([r.found for r in rows], bool).reshape(len(rows), case.lesion_peak.size),
-        matched=np.array([r.matched for r in rows], np.int64),
-        false_positives=np.array([r.false_positives for r in rows], np.int64),
-        candidates=np.array([r.candidates for r in rows], np.int64),
-        false_positive_voxels=at_least(case.outside, case.candidate_levels),
-    )
+    tree = case.trees[0]
+    rows = np.flatnonzero(large_enough(case, tree.voxels, matching))
+    result: Curve = _CURVES[matching.rule](case, tree, rows, matching)
+    return result
 
 
-def large_enough(case: CaseStatistics, matching: Matching) -> NDArray[np.bool_]:
-    """Which candidate rows have at least the least volume; shape (M,). Raises InputError without millimetres."""
+def found_levels(case: CaseStatistics, matching: Matching) -> NDArray[np.uint16]:
+    """The greatest level at which each lesion is found by any overlap, 0 if nowhere above the floor; shape (L,).
+
+    Every lower level finds it too. Raises InputError for another rule, which has no such level.
+    """
+    if matching.rule != "overlap":
+        raise InputError(f"Only any overlap is monotone in the threshold. Got the rule {matching.rule!r}.")
+    tree, levels = case.trees[0], np.zeros(case.lesion_peak.size, np.uint16)
+    large = large_enough(case, tree.voxels, matching)
+    for lesion in range(levels.size):
+        mine = np.unique(tree.overlap_row[tree.overlap_lesion == lesion])
+        if large.all():
+            levels[lesion] = tree.level[mine].max(initial=0)
+        else:
+            touching = np.flatnonzero(large & (tree.shared(np.arange(large.size), lesion) > 0))
+            levels[lesion] = tree.level[touching].max(initial=0)
+    return levels
+
+
+def large_enough(case: CaseStatistics, voxels_C: NDArray[np.int64], matching: Matching) -> NDArray[np.bool_]:
+    """Which candidates have at least the least volume; shape (C,). Raises InputError without millimetres or voxels."""
     if matching.least_volume_ml <= 0.0:
-        return np.ones(case.candidate_voxels.size, bool)
-    if case.voxel_ml is None:
+        return np.ones(voxels_C.size, bool)
+    if case.voxel_ml is None or case.kind == "points":
+        lacks = "millimetres" if case.voxel_ml is None else "voxels of candidates"
         raise InputError(
-            f"A least volume must be 0 where there are no millimetres. Got {matching.least_volume_ml:g} ml "
-            f"for case {case.case_id}, which knows pixels only."
+            f"A least volume must be 0 where there are no {lacks}. Got {matching.least_volume_ml:g} ml "
+            f"for case {case.case_id}."
         )
     # The factor lets 3 voxels of .1 ml be .3 ml whichever way the product was rounded.
-    return np.asarray(case.candidate_voxels * case.voxel_ml >= matching.least_volume_ml * (1.0 - 1e-9))
+    return np.asarray(voxels_C * case.voxel_ml >= matching.least_volume_ml * (1.0 - 1e-9))
 
 
 def _require_rule(matching: Matching) -> None:
-    if matching.rule == "overlap" and matching.minimum is not None:
-        raise InputError(f"The rule 'overlap' has no minimum. Got {matching.minimum:g}; perhaps the rule 'iou'.")
+    if matching.rule != "iou" and matching.minimum is not None:
+        raise InputError(
+            f"The rule {matching.rule!r} has no minimum. Got {matching.minimum:g}; perhaps the rule 'iou'."
+        )
     if matching.rule == "iou" and not (matching.minimum is not None and 0.0 < matching.minimum <= 1.0):
         raise InputError(f"The rule 'iou' must have a minimum in (0, 1]. Got {matching.minimum}.")
 
 
-def _outcome(case: CaseStatistics, index: int, large_M: NDArray[np.bool_], matching: Matching) -> Outcome:
-    exists_M = (case.candidate_level == index) & large_M
-    here_Q = exists_M[case.overlap_candidate]
-    lesion, candidate = case.overlap_lesion[here_Q], case.overlap_candidate[here_Q]
-    candidates = int(exists_M.sum())
+def _by_overlap(case: CaseStatistics, tree: Tree, rows: NDArray[np.intp], _: Matching) -> Outcome:
+    candidate, lesion, _shared = tree.pairs(rows)
     found_L = np.zeros(case.lesion_peak.size, bool)
-    if matching.rule == "overlap":
-        found_L[lesion] = True
-        matched = np.unique(candidate).size
-        return Outcome(found_L, matched, candidates - matched, candidates)
+    found_L[lesion] = True
+    matched = np.unique(candidate).size
+    return Outcome(found_L, matched, rows.size - matched, rows.size)
 
+
+def _by_point(case: CaseStatistics, tree: Tree, rows: NDArray[np.intp], matching: Matching) -> Outcome:
+    hit = tree.point[rows]
+    found_L = np.zeros(case.lesion_peak.size, bool)
+    found_L[hit[hit >= 0]] = True
+    matched = int(found_L.sum())
+    excused = 0 if matching.strict else int((hit >= 0).sum()) - matched
+    return Outcome(found_L, matched, rows.size - matched - excused, rows.size)
+
+
+def _by_iou(case: CaseStatistics, tree: Tree, rows: NDArray[np.intp], matching: Matching) -> Outcome:
     assert matching.minimum is not None
-    shared = case.overlap_voxels[here_Q]
-    iou = shared / (case.lesions.voxels[lesion] + case.candidate_voxels[candidate] - shared)
+    candidate, lesion, shared = tree.pairs(rows)
+    iou = shared / (case.lesions.voxels[lesion] + tree.voxels[rows[candidate]] - shared)
     enough = iou >= matching.minimum
     pairs = one_to_one(lesion[enough], candidate[enough], iou[enough])
+    found_L = np.zeros(case.lesion_peak.size, bool)
     found_L[pairs[:, 0]] = True
     excused = 0 if matching.strict else np.unique(candidate[enough]).size - len(pairs)
-    return Outcome(found_L, len(pairs), candidates - len(pairs) - excused, candidates)
+    return Outcome(found_L, len(pairs), rows.size - len(pairs) - excused, rows.size)
 
 
-def one_to_one(lesion: NDArray[np.int32], candidate: NDArray[np.int32], iou: NDArray[np.float64]) -> NDArray[np.int32]:
+def one_to_one(
+    lesion: NDArray[np.integer], candidate: NDArray[np.integer], iou: NDArray[np.float64]
+) -> NDArray[np.int32]:
     """The pairing with the most matches and, among those, the greatest sum of IoU: rows (lesion, candidate).
 
     The three arrays (E,) list the pairs that may be matched, each pair once, IoU in (0, 1]. No pairs give shape (0, 2).
@@ -154,3 +175,135 @@ def one_to_one(lesion: NDArray[np.int32], candidate: NDArray[np.int32], iou: NDA
     chosen_row, chosen_column = linear_sum_assignment(weight, maximize=True)
     real = weight[chosen_row, chosen_column] > 0.0
     return np.stack([lesions[chosen_row[real]], candidates[chosen_column[real]]], axis=1).astype(np.int32)
+
+
+def _standing(tree: Tree, rows: NDArray[np.intp]) -> NDArray[np.int32]:
+    """How many of these rows are candidates at each level, (T,)."""
+    return _alive(tree.until[rows], tree.level[rows], tree.lowest)
+
+
+def _alive(until: NDArray[np.integer], level: NDArray[np.integer], lowest: int) -> NDArray[np.int32]:
+    """How many of the intervals (until, level] hold each level from ``lowest`` upwards, (T,)."""
+    starts = np.bincount(np.maximum(until.astype(np.int64) + 1, lowest), minlength=TOP + 2)
+    ends = np.bincount(level.astype(np.int64) + 1, minlength=TOP + 2)
+    return np.cumsum(starts - ends).astype(np.int32)
+
+
+def _curve_by_overlap(case: CaseStatistics, tree: Tree, rows: NDArray[np.intp], matching: Matching) -> Curve:
+    levels = found_levels(case, matching)
+    reached = levels[levels >= tree.lowest]
+    found_T = _alive(np.zeros_like(reached), reached, tree.lowest)
+    touching = tree.overlapping(rows)
+    return Curve(tree.lowest, found_T, _standing(tree, rows[touching]), _standing(tree, rows[~touching]))
+
+
+def _curve_by_point(_: CaseStatistics, tree: Tree, rows: NDArray[np.intp], matching: Matching) -> Curve:
+    hit = tree.point[rows] >= 0
+    found_T = np.zeros(TOP + 2, np.int32)
+    for lesion in np.unique(tree.point[rows[hit]]):
+        found_T += _standing(tree, rows[tree.point[rows] == lesion]) > 0
+    false_T = _standing(tree, rows[~hit])
+    if matching.strict:
+        false_T = false_T + _standing(tree, rows[hit]) - found_T
+    return Curve(tree.lowest, found_T, found_T, false_T)
+
+
+def _curve_by_iou(case: CaseStatistics, tree: Tree, rows: NDArray[np.intp], matching: Matching) -> Curve:
+    row, lesion = eligible(case, tree, rows, matching)
+    single = _standing(tree, np.unique(row))
+    matched_T = _matches(tree, row, lesion)
+    false_T = _standing(tree, rows) - (matched_T if matching.strict else single)
+    return Curve(tree.lowest, matched_T, matched_T, false_T)
+
+
+def eligible(
+    case: CaseStatistics, tree: Tree, rows: NDArray[np.intp], matching: Matching
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The pairs (row, lesion) with an IoU of at least the minimum, (E,) each."""
+    assert matching.minimum is not None
+    parts = []
+    for lesion in range(case.lesion_peak.size):
+        shared = tree.shared(rows, lesion)
+        union = case.lesions.voxels[lesion] + tree.voxels[rows] - shared
+        parts.append(rows[(shared > 0) & (shared / union >= matching.minimum)])
+    row = np.concatenate([np.empty(0, np.intp), *parts])
+    return row, np.repeat(np.arange(len(parts)), [part.size for part in parts])
+
+
+@dataclass(frozen=True, slots=True)
+class _Spans:
+    """Pairs that may be matched at the levels (until, level]: a lesion and a candidate, which may grow meanwhile."""
+
+    until: NDArray[np.int64]
+    level: NDArray[np.int64]
+    candidate: NDArray[np.int64]
+    lesion: NDArray[np.int64]
+
+    @staticmethod
+    def of(tree: Tree, row: NDArray[np.intp], lesion: NDArray[np.intp]) -> "_Spans":
+        """Joins the pairs of a row and of the row that it grows into."""
+        rows, inverse = np.unique(row, return_inverse=True)
+        candidate = np.array(_candidates(tree, rows), np.int64)[inverse]
+        level, until = tree.level[row].astype(np.int64), tree.until[row].astype(np.int64)
+        order = np.lexsort((-level, candidate, lesion))
+        candidate, lesion, level, until = candidate[order], lesion[order], level[order], until[order]
+        begins = np.ones(order.size, bool)
+        begins[1:] = (np.diff(candidate) != 0) | (np.diff(lesion) != 0) | (level[1:] != until[:-1])
+        ends = np.roll(begins, -1)
+        return _Spans(until[ends], level[begins], candidate[begins], lesion[begins].astype(np.int64))
+
+
+def _candidates(tree: Tree, rows: NDArray[np.intp]) -> list[int]:
+    """A number for each of these rows (ascending): the one it grew from passes its own on, the first of several."""
+    result: list[int] = []
+    open_rows: list[int] = []  # places in ``rows`` that no later row has taken over
+    for place, row in enumerate(rows):
+        number = -1
+        while open_rows and rows[open_rows[-1]] >= tree.first[row]:
+            below = open_rows.pop()
+            if tree.until[rows[below]] == tree.level[row]:
+                number = result[below]
+        result.append(place if number < 0 else number)
+        open_rows.append(place)
+    return result
+
+
+def _matches(tree: Tree, row: NDArray[np.intp], lesion: NDArray[np.intp]) -> NDArray[np.int32]:
+    """The most matches at each level, (T,).
+
+    Where no lesion has two candidates and no candidate two lesions every pair is a match; elsewhere the assignment is
+    solved once for every pattern of pairs.
+    """
+    matches_T = _standing(tree, row)
+    crowded_T = matches_T > _standing(tree, np.unique(row))
+    for each in np.unique(lesion):
+        crowded_T |= _standing(tree, row[lesion == each]) > 1
+    levels = np.flatnonzero(crowded_T)
+    if levels.size:
+        matches_T[levels] = _solved(_Spans.of(tree, row, lesion), levels)
+    return matches_T
+
+
+def _solved(spans: _Spans, levels: NDArray[np.intp]) -> NDArray[np.int32]:
+    """The most matches at some levels, (K,); nothing changes between two levels at which a span begins or ends."""
+    stretch = np.searchsorted(np.unique(np.concatenate([spans.level, spans.until])), levels)
+    known: dict[bytes, int] = {}
+    result = np.empty(levels.size, np.int32)
+    for each in np.unique(stretch):
+        here = stretch == each
+        level = levels[here][0]
+        stand = (spans.level >= level) & (spans.until < level)
+        pattern = np.stack([spans.lesion[stand], spans.candidate[stand]])
+        key = pattern.tobytes()
+        if key not in known:
+            known[key] = len(one_to_one(pattern[0], pattern[1], np.ones(pattern.shape[1])))
+        result[here] = known[key]
+    return result
+
+
+_OUTCOMES: dict[str, Callable[..., Outcome]] = {"overlap": _by_overlap, "iou": _by_iou, "point": _by_point}
+_CURVES: dict[str, Callable[..., Curve]] = {
+    "overlap": _curve_by_overlap,
+    "iou": _curve_by_iou,
+    "point": _curve_by_point,
+}

@@ -1,13 +1,23 @@
-"""Intervals and tests, with patients as the unit. Each function states its source and knows nothing of scans."""
+"""Intervals and tests, with patients as the unit. Each function states its source and knows nothing of scans.
+
+Shapes: P patients, B resamples, K levels, S patterns of a permutation test.
+"""
 
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from missrate.core.errors import InputError
 from missrate.core.seed import generator
+
+LEAST_DRAWS = 10_000
+"""A permutation test that draws its patterns draws at least this many."""
 
 EXACT_PATTERNS = 2**16
 """Up to this many patterns of a permutation test are enumerated instead of drawn."""
@@ -23,8 +33,26 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class CurveInterval:
+    """Percentile intervals of a curve, (K,) each; nan where there is none; ``undefined`` counts resamples of 0/0."""
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    undefined: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """A one-sided lower confidence limit and whether it lies above a margin; ``undefined`` resamples were left out."""
+
+    low: float
+    beyond: bool
+    undefined: int
+
+
+@dataclass(frozen=True, slots=True)
 class PValue:
-    """A two-sided p value, the least that this test could have given, and the test's name."""
+    """A p value (two-sided unless ``test`` says otherwise), the least that this test could give, and its name."""
 
     p: float
     least_p: float
@@ -77,6 +105,57 @@ def ratio_interval(
     return percentile(ratio_draws(numerator_P, denominator_P, weights_BP), confidence)
 
 
+def curve_interval(
+    numerator_KP: NDArray[np.float64],
+    denominator: NDArray[np.float64],
+    weights_BP: NDArray[np.float64],
+    *,
+    confidence: float = 0.95,
+) -> CurveInterval:
+    """``ratio_interval`` at each level of a curve; ``denominator`` is (P,) for all levels or (K, P).
+
+    Columns are patients: the cases of one patient are summed before. nan where ``ratio_interval`` would be None.
+    """
+    sums_KB = numerator_KP @ weights_BP.T
+    totals_KB = np.atleast_2d(denominator) @ weights_BP.T
+    defined_KB = np.broadcast_to(totals_KB != 0.0, sums_KB.shape)
+    draws_KB = np.divide(sums_KB, totals_KB, out=np.full_like(sums_KB, np.nan), where=defined_KB)
+    draws_KB.sort(axis=1)  # nan goes last
+    defined_K = defined_KB.sum(axis=1)
+    contribute_K = (np.atleast_2d(denominator) != 0.0).sum(axis=1) >= 2
+    tail = (1.0 - confidence) / 2.0
+    low_K, high_K = (_quantile(draws_KB, defined_K, share) for share in (tail, 1.0 - tail))
+    return CurveInterval(
+        np.where(contribute_K, low_K, np.nan),
+        np.where(contribute_K, high_K, np.nan),
+        np.asarray(weights_BP.shape[0] - defined_K, np.int64),
+    )
+
+
+def _quantile(sorted_KB: NDArray[np.float64], defined_K: NDArray[np.int64], share: float) -> NDArray[np.float64]:
+    """Linear between order statistics of the first ``defined_K`` values of each row, (K,); nan in a row without any."""
+    last_K = np.maximum(defined_K - 1, 0)
+    position_K = share * last_K
+    below_K = np.floor(position_K).astype(np.int64)
+    above_K = np.minimum(below_K + 1, last_K)
+    rows = np.arange(defined_K.size)
+    low_K, high_K = sorted_KB[rows, below_K], sorted_KB[rows, above_K]
+    return np.asarray(low_K + (position_K - below_K) * (high_K - low_K))
+
+
+def beyond(draws_B: NDArray[np.float64], margin: float, confidence: float = 0.95) -> Beyond | None:
+    """Whether a difference exceeds ``margin`` by more than noise: its one-sided lower limit lies above the margin.
+
+    The limit is the (1 - confidence) percentile of the draws, as in ``percentile``; None when no draw is defined. A
+    difference that is the margin in every draw is not beyond it.
+    """
+    defined = draws_B[~np.isnan(draws_B)]
+    if defined.size == 0:
+        return None
+    low = float(np.quantile(defined, 1.0 - confidence))
+    return Beyond(low, low > margin, int(draws_B.size - defined.size))
+
+
 def clopper_pearson(events: int, n: int, confidence: float = 0.95) -> tuple[float, float] | None:
     """The exact two-sided interval of a share (Clopper and Pearson 1934, beta quantiles); None for n = 0."""
     if n == 0:
@@ -94,26 +173,45 @@ def upper_one_sided(events: int, n: int, confidence: float = 0.95) -> float | No
     return 1.0 if events == n else float(stats.beta.ppf(confidence, events + 1, n - events))
 
 
+def draws_for(comparisons: int, alpha: float = 0.05) -> int:
+    """How many patterns a permutation test must draw so that m Holm-adjusted comparisons can be told at ``alpha``.
+
+    At least 20 m / alpha: then the smallest p, 1 / (draws + 1), lies 20 times below the strictest level alpha / m. At
+    least ``LEAST_DRAWS``. Raises InputError for an alpha outside (0, 1).
+    """
+    if not 0.0 < alpha < 1.0:
+        raise InputError(f"`alpha` must lie in (0, 1). Got {alpha:g}.")
+    return max(LEAST_DRAWS, ceil(20 * comparisons / Fraction(str(alpha))))
+
+
 def label_swap(
-    a_P2: NDArray[np.float64], b_P2: NDArray[np.float64], seed: int, *, draws: int = 10_000
+    a_P2: NDArray[np.float64],
+    b_P2: NDArray[np.float64],
+    seed: int,
+    *,
+    draws: int = LEAST_DRAWS,
+    one_sided: bool = False,
 ) -> PValue | None:
-    """Two-sided permutation test that two arms' ratios of sums are equal: within each patient the arms may be swapped.
+    """Permutation test that two arms' ratios of sums are equal: within each patient the arms may be swapped.
 
     ``a_P2`` and ``b_P2`` hold numerator and denominator of each patient (Fisher 1935; Pesarin and Salmaso 2010 for
     paired statistics). Patients on whom the arms agree leave every pattern as it is and are set aside, so ``least_p``
     is what the discordant ones allow. A pattern that makes 0/0 counts as extreme. None where an arm is 0/0.
+    ``one_sided`` asks only whether the ratio of ``a`` is the greater one.
     """
     if a_P2[:, 1].sum() == 0.0 or b_P2[:, 1].sum() == 0.0:
         return None
     discordant = (a_P2 != b_P2).any(axis=1)
-    moved_S2 = _patterns(int(discordant.sum()), seed, draws) @ (b_P2 - a_P2)[discordant]
+    moved_S2 = _moved((b_P2 - a_P2)[discordant], seed, draws)
     swapped = _difference(a_P2.sum(axis=0) + moved_S2, b_P2.sum(axis=0) - moved_S2)
-    observed = abs(float(_difference(a_P2.sum(axis=0)[None], b_P2.sum(axis=0)[None])[0]))
-    extreme = int((np.isnan(swapped) | (np.abs(swapped) >= observed - 1e-12)).sum())
-    return _permutation_p(extreme, int(discordant.sum()), draws, "swap of arms within patients")
+    observed = float(_difference(a_P2.sum(axis=0)[None], b_P2.sum(axis=0)[None])[0])
+    if not one_sided:
+        swapped, observed = np.abs(swapped), abs(observed)
+    extreme = int((np.isnan(swapped) | (swapped >= observed - 1e-12)).sum())
+    return _permutation_p(extreme, int(discordant.sum()), draws, "swap of arms within patients", one_sided=one_sided)
 
 
-def sign_flip(differences: NDArray[np.float64], seed: int, *, draws: int = 10_000) -> PValue | None:
+def sign_flip(differences: NDArray[np.float64], seed: int, *, draws: int = LEAST_DRAWS) -> PValue | None:
     """Two-sided permutation test of a mean of paired differences (Fisher 1935): their signs are exchangeable.
 
     Differences of 0 are set aside as in ``label_swap``. None for no differences.
@@ -121,25 +219,50 @@ def sign_flip(differences: NDArray[np.float64], seed: int, *, draws: int = 10_00
     if differences.size == 0:
         return None
     discordant = differences[differences != 0.0]
-    sums = (1.0 - 2.0 * _patterns(discordant.size, seed, draws)) @ discordant
+    sums_S = float(discordant.sum()) - 2.0 * _moved(discordant[:, None], seed, draws)[:, 0]
     # Sums of the same numbers in another order differ by rounding; a tie must count as a tie.
     tolerance = 1e-12 * float(np.abs(discordant).sum())
-    extreme = int((np.abs(sums) >= abs(float(discordant.sum())) - tolerance).sum())
+    extreme = int((np.abs(sums_S) >= abs(float(discordant.sum())) - tolerance).sum())
     return _permutation_p(extreme, discordant.size, draws, "sign flip of patient means")
 
 
-def _patterns(n: int, seed: int, draws: int) -> NDArray[np.float64]:
-    """Rows of 0 and 1 (S, n): all 2**n patterns where there are at most ``EXACT_PATTERNS``, otherwise random ones."""
-    if 2**n <= EXACT_PATTERNS:
-        return ((np.arange(2**n)[:, None] >> np.arange(n)) & 1).astype(np.float64)
-    return generator(seed, "permutation", n, draws).integers(0, 2, size=(draws, n)).astype(np.float64)
+def _moved(change_PC: NDArray[np.float64], seed: int, draws: int) -> NDArray[np.float64]:
+    """The summed change of the patients that each pattern swaps, (S, C).
+
+    All 2**P patterns where there are at most ``EXACT_PATTERNS``, otherwise ``draws`` random ones: a byte of a pattern
+    says which of eight patients are swapped, and a table says what these change, so that no pattern is written out.
+    """
+    if 2 ** len(change_PC) <= EXACT_PATTERNS:
+        return _subset_sums(change_PC)
+    moved_SC = np.zeros((draws, change_PC.shape[1]))
+    for byte_S, first in zip(_bytes(-(-len(change_PC) // 8), draws, seed), range(0, len(change_PC), 8), strict=True):
+        table = _subset_sums(change_PC[first : first + 8])
+        moved_SC += np.take(table, byte_S & (len(table) - 1), axis=0)
+    return moved_SC
 
 
-def _permutation_p(extreme: int, n: int, draws: int, test: str) -> PValue:
+def _subset_sums(change_PC: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum over every subset of the rows, (2**P, C): row r sums the patients whose bits are set in r."""
+    sums = np.zeros((1, change_PC.shape[1]))
+    for row in change_PC:
+        sums = np.concatenate([sums, sums + row])
+    return sums
+
+
+@lru_cache(maxsize=8)
+def _bytes(count: int, draws: int, seed: int) -> NDArray[np.uint8]:
+    """Random patterns, (count, S): each byte holds those of eight patients. Kept, as one study asks for them often."""
+    drawn = generator(seed, "permutation", count, draws).integers(0, 256, size=(count, draws), dtype=np.uint8)
+    drawn.setflags(write=False)
+    return drawn
+
+
+def _permutation_p(extreme: int, n: int, draws: int, test: str, *, one_sided: bool = False) -> PValue:
     """The exact share, or with random patterns (extreme + 1) / (draws + 1) of Phipson and Smyth (2010)."""
+    side = "one-sided " if one_sided else ""
     if 2**n <= EXACT_PATTERNS:
-        return PValue(extreme / 2**n, min(1.0, 2.0 / 2**n), f"exact {test}")
-    return PValue((extreme + 1) / (draws + 1), 1.0 / (draws + 1), f"random {test}")
+        return PValue(extreme / 2**n, min(1.0, (1.0 if one_sided else 2.0) / 2**n), f"{side}exact {test}")
+    return PValue((extreme + 1) / (draws + 1), 1.0 / (draws + 1), f"{side}random {test}")
 
 
 def _difference(a_S2: NDArray[np.float64], b_S2: NDArray[np.float64]) -> NDArray[np.float64]:

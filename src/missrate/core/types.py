@@ -81,7 +81,10 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What some software said of a scan: uint16 levels (core.quantise) in RAS+; a mask has the levels 0 and TOP only."""
+    """What some software said of a scan, in RAS+: uint16 levels (core.quantise) or probabilities (float).
+
+    A mask has the levels 0 and TOP only.
+    """
 
     levels: Crop
     kind: Literal["mask", "probability"]
@@ -133,10 +136,12 @@ class Matching:
     ``overlap``: any shared voxel (a candidate may find several lesions; monotone in the threshold).
     ``iou``: one to one, intersection over union of at least ``minimum``, as many matches as possible, then overlap;
     a candidate without a match of its own that overlaps some lesion with at least ``minimum`` is no false positive
-    (the PI-CAI convention) unless ``strict``. Candidates below ``least_volume_ml`` do not exist.
+    (the PI-CAI convention) unless ``strict``.
+    ``point``: the candidate's point, the middle of its highest plateau, lies in the lesion; a further candidate in the
+    same lesion is no false positive unless ``strict``. Candidates below ``least_volume_ml`` do not exist.
     """
 
-    rule: Literal["overlap", "iou"] = "overlap"
+    rule: Literal["overlap", "iou", "point"] = "overlap"
     minimum: float | None = None
     strict: bool = False
     least_volume_ml: float = 0.0
@@ -166,39 +171,3 @@ class Lesions:
     volume_ml: NDArray[np.float64]  # nan where the grid knows no millimetres
     diameter_mm: NDArray[np.float64]  # of the sphere of equal volume; nan likewise
     centre_XYZ: NDArray[np.int32]  # (L, 3): a voxel of the lesion in its largest axial slice
-
-
-@dataclass(frozen=True, slots=True)
-class CaseStatistics:
-    """Everything that one pass over a reference mask and a prediction leaves behind; all metrics come from it.
-
-    Levels are those of ``quantise``. ``inside`` and ``outside`` count the voxels of each level within the reference
-    mask and outside of it, shape (TOP + 1,). Slices are axial, Z of them. Candidates are the components of
-    ``levels >= candidate_levels[k]`` for each k; a row of ``candidate_*`` is one component at one level, and a row
-    of ``overlap_*`` says that candidate row ``overlap_candidate`` shares ``overlap_voxels`` with ``overlap_lesion``.
-    """
-
-    case_id: str
-    patient_id: str
-    fold: int | None
-    voxel_ml: float | None
-    inside: NDArray[np.int64]
-    outside: NDArray[np.int64]
-    slice_voxels: NDArray[np.int64]  # (Z,) reference voxels
-    slice_peak_inside: NDArray[np.uint16]  # (Z,) highest level within the reference
-    slice_peak: NDArray[np.uint16]  # (Z,) highest level anywhere
-    lesions: Lesions
-    lesion_peak: NDArray[np.uint16]  # (L,) highest level within the lesion
-    candidate_levels: NDArray[np.uint16]  # (K,) ascending
-    candidate_level: NDArray[np.int32]  # (M,) index into candidate_levels
-    candidate_voxels: NDArray[np.int64]  # (M,)
-    candidate_peak: NDArray[np.uint16]  # (M,)
-    overlap_candidate: NDArray[np.int32]  # (Q,) row of candidate_*
-    overlap_lesion: NDArray[np.int32]  # (Q,)
-    overlap_voxels: NDArray[np.int64]  # (Q,)
-    binary: bool = False  # True: the prediction was a mask, so AUROC, AP and FROC are undefined
-
-    @property
-    def healthy(self) -> bool:
-        """No lesion in the reference: sensitivity undefined, false positives count."""
-        return self.lesion_peak.size == 0

@@ -1,229 +1,223 @@
-"""One pass over a reference mask and a prediction: ``CaseStatistics``, and their file.
+"""One pass over a reference mask and a prediction: ``CaseStatistics``."""
 
-Shapes: XYZ voxels, L lesions, K candidate levels, M candidate rows, Q overlap rows.
-"""
-
-import io
-import json
-import zipfile
-from dataclasses import dataclass, fields
-from pathlib import Path
+import importlib.util
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from missrate.core.errors import DataError, GridError, InputError, StoreError
-from missrate.core.grid import Grid
-from missrate.core.lesions import components, measure
-from missrate.core.quantise import TOP, Levels, level_of
-from missrate.core.store import write_atomic
-from missrate.core.types import CaseStatistics, Lesions
+from missrate.core import lesions
+from missrate.core.case import CaseStatistics, Histogram, Lesions, Tree
+from missrate.core.crop import Crop, union
+from missrate.core.errors import DataError
+from missrate.core.grid import Grid, require_same
+from missrate.core.quantise import TOP
+from missrate.core.types import Points, Prediction
+from missrate.evaluate.distances import measure as measure_distances
 
-SCHEMA = "missrate/statistics/1"
-_HISTOGRAMS = ("inside", "outside")
-_PLAIN = ("schema", "case_id", "patient_id", "fold", "voxel_ml", "binary")
+logger = logging.getLogger(__name__)
 
-
-def default_candidate_levels(thresholds: list[float]) -> NDArray[np.uint16]:
-    """The levels of .01, .02, ..., 1.00 and of the declared thresholds, ascending, each once; shape (K,)."""
-    return np.unique([level_of(t) for t in [*(k / 100 for k in range(1, 101)), *thresholds]]).astype(np.uint16)
+MOST_ACTIVE = 0.05
+"""The floor is raised until at most this share of a scan's voxels lies above it."""
+FEW = 100_000
+"""So many voxels may always lie above the floor: in small scans it need not be raised."""
 
 
 def measure_case(
-    reference_XYZ: NDArray[np.bool_],
-    levels_XYZ: Levels,
-    grid: Grid,
+    reference: Crop,
+    prediction: Prediction,
     *,
     case_id: str,
     patient_id: str,
-    fold: int | None,
-    candidate_levels: NDArray[np.uint16],
-    floor_level: int,
-    binary: bool = False,
+    fold: int | None = None,
+    floor: int = 600,
+    declared: Sequence[int] = (30_000,),
+    distances_at: Sequence[int] | None = None,
+    surfels: bool = False,
 ) -> CaseStatistics:
-    """Everything that metrics need of one case. Axial slices are axis 2.
+    """Everything that metrics need of one case; slices are axial.
 
-    ``levels_XYZ`` are quantised probabilities; candidates exist at those of ``candidate_levels`` (ascending)
-    that are at least ``floor_level``. An empty reference gives L = 0, an empty prediction M = 0. Raises GridError
-    when a shape is not the grid's, DataError for a wrong type or a level above TOP, InputError for candidate
-    levels that do not ascend.
+    ``reference`` is a boolean mask, ``prediction`` holds uint16 levels or probabilities (float), both XYZ on one grid.
+    Candidates are known at every level from ``floor`` upwards (raised where the prediction is so noisy that more than
+    ``MOST_ACTIVE`` of the scan would lie above it) and at each of the ``declared`` levels; surface distances at those
+    of ``distances_at`` (default: the declared). An empty reference gives L = 0, an empty prediction a tree without
+    rows. Raises GridError when the grids differ, DataError for a wrong type, a level above TOP or a probability
+    outside [0, 1].
     """
-    _require(reference_XYZ, levels_XYZ, grid, case_id)
-    kept_K = _kept_levels(candidate_levels, floor_level)
-    lesion_labels_XYZ, count = components(reference_XYZ)
-    rows = _candidates(lesion_labels_XYZ, levels_XYZ, kept_K, count)
-    inside_XYZ = np.where(reference_XYZ, levels_XYZ, np.uint16(0))
+    _require(reference, prediction.levels, case_id)
+    box = union(reference.box, prediction.levels.box)
+    within = _backend()(reference.within(box), prediction.levels.within(box))
+    grid, total = reference.grid, int(np.prod(reference.grid.shape))
+    beyond = total - within.inside.total - within.outside.total
+    outside = _with_zeros(within.outside, beyond)
+    lowest = raised_floor(within.inside, within.outside, floor, total)
+    trees = (within.tree(lowest), *(within.tree(t, t) for t in sorted(set(declared)) if t < lowest))
+    slices = (_padded(values, box[2], grid) for values in (within.slice_voxels, within.slice_inside, within.slice_peak))
+    slice_voxels, slice_inside, slice_peak = slices
+    wanted = declared if distances_at is None else distances_at
     return CaseStatistics(
         case_id=case_id,
         patient_id=patient_id,
         fold=fold,
         voxel_ml=grid.voxel_ml,
-        inside=np.bincount(levels_XYZ[reference_XYZ], minlength=TOP + 1).astype(np.int64),
-        outside=np.bincount(levels_XYZ[~reference_XYZ], minlength=TOP + 1).astype(np.int64),
-        slice_voxels=reference_XYZ.sum(axis=(0, 1)).astype(np.int64),
-        slice_peak_inside=inside_XYZ.max(axis=(0, 1)),
-        slice_peak=levels_XYZ.max(axis=(0, 1)),
-        lesions=measure(lesion_labels_XYZ, count, grid),
-        lesion_peak=_peaks(lesion_labels_XYZ, levels_XYZ, count),
-        candidate_levels=kept_K,
-        candidate_level=rows.level,
-        candidate_voxels=rows.voxels,
-        candidate_peak=rows.peak,
-        overlap_candidate=rows.overlap_candidate,
-        overlap_lesion=rows.overlap_lesion,
-        overlap_voxels=rows.overlap_voxels,
-        binary=binary,
+        diagonal_mm=diagonal_mm(grid),
+        kind=prediction.kind,
+        inside=within.inside,
+        outside=outside,
+        slice_voxels=slice_voxels,
+        slice_peak_inside=slice_inside,
+        slice_peak=slice_peak,
+        lesions=_lesions(within, grid, (box[0].start, box[1].start, box[2].start)),
+        lesion_peak=within.lesion_peak,
+        trees=_one_level(trees, prediction.kind),
+        distances=_distances(within, grid, wanted, surfels),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    level: NDArray[np.int32]
-    voxels: NDArray[np.int64]
-    peak: NDArray[np.uint16]
-    overlap_candidate: NDArray[np.int32]
-    overlap_lesion: NDArray[np.int32]
-    overlap_voxels: NDArray[np.int64]
+def measure_points(
+    reference: Crop, points: Points, *, case_id: str, patient_id: str, fold: int | None = None, floor: int = 600
+) -> CaseStatistics:
+    """As ``measure_case`` for candidates without voxels: each is a candidate of one voxel that merges with no other.
 
-    def moved(self, level: int, first: int) -> "_Rows":
-        """The same components as rows of another level, whose first candidate row is ``first``."""
-        return _Rows(
-            np.full_like(self.level, level),
-            self.voxels,
-            self.peak,
-            (self.overlap_candidate + first).astype(np.int32),
-            self.overlap_lesion,
-            self.overlap_voxels,
-        )
-
-
-def _require(reference_XYZ: NDArray[np.bool_], levels_XYZ: Levels, grid: Grid, case_id: str) -> None:
-    for name, array in (("reference", reference_XYZ), ("prediction", levels_XYZ)):
-        if array.shape != grid.shape:
-            raise GridError(f"The {name} of case {case_id} must have shape {grid.shape}. Got {array.shape}.")
-    if reference_XYZ.dtype != np.bool_ or levels_XYZ.dtype != np.uint16:
-        raise DataError(
-            f"Case {case_id} must be a boolean reference and uint16 levels. "
-            f"Got {reference_XYZ.dtype} and {levels_XYZ.dtype}."
-        )
-    if int(levels_XYZ.max()) > TOP:
-        raise DataError(f"Levels of case {case_id} must be at most {TOP}. Got {int(levels_XYZ.max())}.")
-
-
-def _kept_levels(candidate_levels: NDArray[np.uint16], floor_level: int) -> NDArray[np.uint16]:
-    whole = candidate_levels.astype(np.int64)
-    if (np.diff(whole) <= 0).any() or (whole < 1).any() or (whole > TOP).any():
-        raise InputError(f"Candidate levels must ascend within 1 to {TOP}. Got {whole[:8].tolist()}...")
-    return candidate_levels[whole >= floor_level].astype(np.uint16)
-
-
-def _candidates(
-    lesion_labels_XYZ: NDArray[np.int32], levels_XYZ: Levels, kept_K: NDArray[np.uint16], lesions: int
-) -> _Rows:
-    """The components at each level. A mask that lost no voxel since the level below has the same components."""
-    lowest = int(kept_K[0]) if kept_K.size else TOP + 1
-    box = _bounding_box(levels_XYZ >= lowest)
-    levels_box, labels_box = levels_XYZ[box], lesion_labels_XYZ[box]
-    parts: list[_Rows] = []
-    before, first = -1, 0
-    for k, level in enumerate(kept_K):
-        mask = levels_box >= level
-        voxels = int(mask.sum())
-        if voxels != before:
-            part = _components_at(mask, levels_box, labels_box, lesions)
-        parts.append(part.moved(k, first))
-        before, first = voxels, first + part.voxels.size
-    return _Rows(
-        level=_joined([p.level for p in parts], np.int32),
-        voxels=_joined([p.voxels for p in parts], np.int64),
-        peak=_joined([p.peak for p in parts], np.uint16),
-        overlap_candidate=_joined([p.overlap_candidate for p in parts], np.int32),
-        overlap_lesion=_joined([p.overlap_lesion for p in parts], np.int32),
-        overlap_voxels=_joined([p.overlap_voxels for p in parts], np.int64),
-    )
-
-
-def _components_at(
-    mask_XYZ: NDArray[np.bool_], levels_XYZ: Levels, lesion_labels_XYZ: NDArray[np.int32], lesions: int
-) -> _Rows:
-    labels_XYZ, count = components(mask_XYZ)
-    shared_XYZ = (labels_XYZ > 0) & (lesion_labels_XYZ > 0)
-    candidate, lesion = labels_XYZ[shared_XYZ] - 1, lesion_labels_XYZ[shared_XYZ] - 1
-    pair, voxels = np.unique(candidate.astype(np.int64) * max(lesions, 1) + lesion, return_counts=True)
-    return _Rows(
-        level=np.zeros(count, np.int32),
-        voxels=np.bincount(labels_XYZ.ravel(), minlength=count + 1)[1:].astype(np.int64),
-        peak=_peaks(labels_XYZ, levels_XYZ, count),
-        overlap_candidate=(pair // max(lesions, 1)).astype(np.int32),
-        overlap_lesion=(pair % max(lesions, 1)).astype(np.int32),
-        overlap_voxels=voxels.astype(np.int64),
-    )
-
-
-def _peaks(labels_XYZ: NDArray[np.int32], levels_XYZ: Levels, count: int) -> NDArray[np.uint16]:
-    """The highest level within each of the labels 1..count; shape (count,)."""
-    peaks = np.zeros(count + 1, np.uint16)
-    labelled_XYZ = labels_XYZ > 0
-    np.maximum.at(peaks, labels_XYZ[labelled_XYZ], levels_XYZ[labelled_XYZ])
-    return peaks[1:]
-
-
-def _bounding_box(mask_XYZ: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """The smallest box that holds all true voxels; an empty mask gives the first voxel, so that no axis is empty."""
-    if not mask_XYZ.any():
-        return slice(0, 1), slice(0, 1), slice(0, 1)
-    spans = [np.flatnonzero(mask_XYZ.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
-    x, y, z = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
-    return x, y, z
-
-
-def _joined(parts: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
-    return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype)
-
-
-def save(path: Path, case: CaseStatistics) -> None:
-    """Writes ``case`` to one compressed .npz without pickle, all or nothing; equal statistics give equal bytes.
-
-    The histograms are stored as the levels that occur and their counts; everything that is no array is one JSON text.
+    A place outside of the scan is a false positive. ``floor``: candidates with a lower score do not exist.
     """
-    plain = {name: getattr(case, name) for name in _PLAIN if name != "schema"}
-    arrays: dict[str, NDArray[Any]] = {"plain": np.array(json.dumps({"schema": SCHEMA, **plain}, sort_keys=True))}
-    for field in fields(case):
-        value = getattr(case, field.name)
-        if field.name in _HISTOGRAMS:
-            occurring = np.flatnonzero(value)
-            arrays[f"{field.name}_levels"] = occurring.astype(np.uint16)
-            arrays[f"{field.name}_counts"] = value[occurring]
-        elif field.name == "lesions":
-            arrays |= {f"lesions_{part.name}": getattr(value, part.name) for part in fields(value)}
-        elif field.name not in _PLAIN:
-            arrays[field.name] = value
-    buffer = io.BytesIO()
-    # numpy stamps every member with the zip format's first date, so the bytes hold no clock (a test verifies it).
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    write_atomic(path, buffer.getvalue())
+    inside = np.flatnonzero(points.level >= floor)
+    level = points.level[inside].astype(np.uint16)
+    within = _backend()(reference.values_XYZ, np.zeros(reference.values_XYZ.shape, np.uint16))
+    lesion = _lesion_at(points.position_CX[inside], points.space, reference, within)
+    nothing = CaseStatistics(
+        case_id=case_id,
+        patient_id=patient_id,
+        fold=fold,
+        voxel_ml=reference.grid.voxel_ml,
+        diagonal_mm=diagonal_mm(reference.grid),
+        kind="points",
+        inside=within.inside,
+        outside=_with_zeros(within.outside, int(np.prod(reference.grid.shape)) - reference.values_XYZ.size),
+        slice_voxels=_padded(within.slice_voxels, reference.box[2], reference.grid),
+        slice_peak_inside=np.zeros(reference.grid.shape[2], np.uint16),
+        slice_peak=np.zeros(reference.grid.shape[2], np.uint16),
+        lesions=_lesions(within, reference.grid, reference.start),
+        lesion_peak=np.zeros(within.lesion_peak.size, np.uint16),
+        trees=(_flat_tree(level, lesion, floor),),
+        distances=(),
+    )
+    np.maximum.at(nothing.lesion_peak, lesion[lesion >= 0], level[lesion >= 0])
+    return nothing
 
 
-def load(path: Path) -> CaseStatistics:
-    """The inverse of ``save``. Raises StoreError when the file is absent, damaged or of another schema."""
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
-        plain: dict[str, Any] = json.loads(str(arrays.pop("plain")))
-        schema = plain.pop("schema", None)
-        if schema != SCHEMA:
-            raise StoreError(f"{path} must have schema {SCHEMA}. Got {schema!r}.")
-        return _unpacked(plain, arrays)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise StoreError(f"{path} must be a readable statistics file. Got: {error}.") from error
+def _flat_tree(level: NDArray[np.uint16], lesion: NDArray[np.int32], floor: int) -> Tree:
+    rows = np.arange(level.size, dtype=np.int32)
+    return Tree(
+        lowest=floor,
+        highest=TOP,
+        level=level,
+        until=np.zeros(level.size, np.uint16),
+        first=rows,
+        voxels=np.ones(level.size, np.int64),
+        peak=level,
+        point=lesion,
+        overlap_row=rows[lesion >= 0],
+        overlap_lesion=lesion[lesion >= 0],
+        overlap_voxels=np.ones(int((lesion >= 0).sum()), np.int64),
+    )
 
 
-def _unpacked(plain: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> CaseStatistics:
-    for name in _HISTOGRAMS:
-        histogram = np.zeros(TOP + 1, np.int64)
-        histogram[arrays.pop(f"{name}_levels")] = arrays.pop(f"{name}_counts")
-        arrays[name] = histogram
-    lesions = Lesions(**{part.name: arrays.pop(f"lesions_{part.name}") for part in fields(Lesions)})
-    everything: dict[str, Any] = {**plain, **arrays, "lesions": lesions}
-    return CaseStatistics(**everything)
+def _lesion_at(position_CX: NDArray[np.float64], space: str, reference: Crop, within: Any) -> NDArray[np.int32]:
+    """The lesion in which each place lies, -1 for none, (C,). Raises DataError for mm on a grid without them."""
+    if space == "mm":
+        if reference.grid.affine is None:
+            raise DataError("Candidates in mm must have a reference that knows millimetres. Got pixels only.")
+        ones = np.ones((len(position_CX), 1))
+        position_CX = (np.concatenate([position_CX, ones], axis=1) @ np.linalg.inv(reference.grid.matrix).T)[:, :3]
+    index_CX = np.floor(position_CX - np.array(reference.start) + 0.5).astype(np.int64)
+    shape = reference.values_XYZ.shape
+    fits = ((index_CX >= 0) & (index_CX < shape)).all(axis=1)
+    result = np.full(len(position_CX), -1, np.int32)
+    flat, lesion = within.lesion_voxels()
+    if flat.size:
+        wanted = np.ravel_multi_index(tuple(index_CX[fits].T), shape)
+        at = np.minimum(np.searchsorted(flat, wanted), flat.size - 1)
+        result[fits] = np.where(flat[at] == wanted, lesion[at], -1)
+    return result
+
+
+def raised_floor(inside: Histogram, outside: Histogram, floor: int, total: int) -> int:
+    """``floor``, or the lowest level from which on at most ``MOST_ACTIVE`` of ``total`` voxels (or ``FEW``) lie.
+
+    The highest level that occurs always stays: a mask that fills the scan is one candidate, not none.
+    """
+    most = max(int(MOST_ACTIVE * total), FEW)
+    levels = np.arange(floor, TOP + 1)
+    active = inside.at_least(levels) + outside.at_least(levels)
+    highest = max((int(h.levels[-1]) for h in (inside, outside) if h.levels.size), default=floor)
+    return max(floor, min(int(levels[active <= most][0]) if (active <= most).any() else TOP, highest))
+
+
+def diagonal_mm(grid: Grid) -> float | None:
+    """From the middle of the first voxel to that of the last; None where there are pixels only."""
+    if grid.spacing_mm is None:
+        return None
+    return float(np.linalg.norm((np.array(grid.shape) - 1) * grid.spacing_mm))
+
+
+def _backend() -> Any:
+    """The compiled pass, or the plain one where numba is not installed."""
+    if importlib.util.find_spec("numba") is None:
+        from missrate.evaluate import plain
+
+        logger.warning("numba is not installed: the plain evaluation runs instead, which can take minutes a scan.")
+        return plain.Voxels
+    from missrate.evaluate import compiled
+
+    return compiled.Voxels
+
+
+def _require(reference: Crop, prediction: Crop, case_id: str) -> None:
+    require_same(reference.grid, prediction.grid, names=("reference", "prediction"))
+    if reference.values_XYZ.dtype != np.bool_:
+        raise DataError(f"The reference of case {case_id} must be boolean. Got {reference.values_XYZ.dtype}.")
+    kind = prediction.values_XYZ.dtype
+    if kind != np.uint16 and not np.issubdtype(kind, np.floating):
+        raise DataError(f"The prediction of case {case_id} must be uint16 levels or probabilities. Got {kind}.")
+
+
+def _with_zeros(outside: Histogram, beyond: int) -> Histogram:
+    """Counts outside the reference, with the voxels beyond the box, which are all 0."""
+    if beyond == 0:
+        return outside
+    if outside.levels.size and outside.levels[0] == 0:
+        return Histogram(outside.levels, np.concatenate([[outside.counts[0] + beyond], outside.counts[1:]]))
+    return Histogram(
+        np.concatenate([[0], outside.levels]).astype(np.uint16), np.concatenate([[beyond], outside.counts])
+    )
+
+
+def _padded(values: NDArray[Any], span: slice, grid: Grid) -> NDArray[Any]:
+    result = np.zeros(grid.shape[2], values.dtype)
+    result[span] = values
+    return result
+
+
+def _lesions(within: Any, grid: Grid, start: tuple[int, int, int]) -> Lesions:
+    flat, lesion = within.lesion_voxels()
+    shape = within.reference_XYZ.shape if hasattr(within, "reference_XYZ") else within.shape
+    return lesions.describe(flat, lesion, within.lesion_peak.size, shape=shape, start=start, grid=grid)
+
+
+def _one_level(trees: tuple[Tree, ...], kind: str) -> tuple[Tree, ...]:
+    """A mask is the same at every threshold, so its one tree answers all of them."""
+    return tuple(replace(tree, lowest=1) for tree in trees[:1]) if kind == "mask" else trees
+
+
+def _distances(within: Any, grid: Grid, levels: Sequence[int], surfels: bool) -> tuple[Any, ...]:
+    if grid.spacing_mm is None:
+        return ()
+    result = []
+    for level in sorted(set(levels)):
+        reference_XYZ, prediction_XYZ = within.masks(level)
+        result.append(measure_distances(reference_XYZ, prediction_XYZ, grid.spacing_mm, level, surfels=surfels))
+    return tuple(result)

@@ -5,9 +5,10 @@ import io
 from typing import Any
 
 from missrate.core.admissible import level_at
+from missrate.core.case import CaseStatistics
 from missrate.core.matching import outcome, voxel_counts
 from missrate.core.quantise import threshold_of
-from missrate.core.types import CaseStatistics, Matching, OperatingPoint
+from missrate.core.types import Matching, OperatingPoint
 
 _LESION_COLUMNS = [
     "case_id",
@@ -69,7 +70,7 @@ def cases_csv(cases: list[CaseStatistics], points: list[OperatingPoint], matchin
     named = [f"{column}_{point.name}" for point in points for column in _CASE_POINT_COLUMNS]
     rows: list[list[Any]] = [[*_CASE_COLUMNS, *named]]
     for case in sorted(cases, key=lambda case: case.case_id):
-        voxels = int(case.inside.sum())
+        voxels = case.inside.total
         volume_ml = None if case.voxel_ml is None else voxels * case.voxel_ml
         peak = _fixed(threshold_of(int(case.slice_peak.max())))
         row: list[Any] = [*_who(case), case.lesion_peak.size, voxels, _fixed(volume_ml), peak]

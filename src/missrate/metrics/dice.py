@@ -1,11 +1,13 @@
 """Dice: twice the shared voxels over the voxels of reference and prediction."""
 
+from missrate.core.case import CaseStatistics
 from missrate.core.matching import voxel_counts
-from missrate.core.types import CaseStatistics, Matching, Ratio
+from missrate.core.types import Matching, Ratio
 
 UNIT = "share"
 BETTER = "higher"
 LEVEL = "case"
+NEEDS = "voxels"
 
 
 def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:

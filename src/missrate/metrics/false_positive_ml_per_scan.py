@@ -1,11 +1,13 @@
 """Predicted volume outside the reference per scan, over all scans: a whole scan called tumour looks as bad as it is."""
 
+from missrate.core.case import CaseStatistics
 from missrate.core.matching import voxel_counts
-from missrate.core.types import CaseStatistics, Matching
+from missrate.core.types import Matching
 
 UNIT = "ml per scan"
 BETTER = "lower"
 LEVEL = "case"
+NEEDS = "voxels"
 
 
 def measure(case: CaseStatistics, at: int, matching: Matching) -> float | None:

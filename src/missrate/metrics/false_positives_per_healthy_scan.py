@@ -1,7 +1,8 @@
 """Candidates per scan without a lesion: each of them is a false alarm."""
 
+from missrate.core.case import CaseStatistics
 from missrate.core.matching import false_positives
-from missrate.core.types import CaseStatistics, Matching, Ratio
+from missrate.core.types import Matching, Ratio
 
 UNIT = "candidates per healthy scan"
 BETTER = "lower"

@@ -1,7 +1,8 @@
 """Unmatched candidates per scan, over all scans, healthy ones included."""
 
+from missrate.core.case import CaseStatistics
 from missrate.core.matching import false_positives
-from missrate.core.types import CaseStatistics, Matching, Ratio
+from missrate.core.types import Matching, Ratio
 
 UNIT = "candidates per scan"
 BETTER = "lower"

@@ -1,7 +1,8 @@
 """Share of the reference's lesions that no candidate matches by the stated rule."""
 
+from missrate.core.case import CaseStatistics
 from missrate.core.matching import found
-from missrate.core.types import CaseStatistics, Matching, Ratio
+from missrate.core.types import Matching, Ratio
 
 UNIT = "share of lesions"
 BETTER = "lower"

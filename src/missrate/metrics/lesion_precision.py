@@ -1,7 +1,8 @@
 """Share of the candidates that match a lesion by the stated rule."""
 
+from missrate.core.case import CaseStatistics
 from missrate.core.matching import outcome
-from missrate.core.types import CaseStatistics, Matching, Ratio
+from missrate.core.types import Matching, Ratio
 
 UNIT = "share of candidates"
 BETTER = "higher"

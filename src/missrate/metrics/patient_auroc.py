@@ -2,13 +2,16 @@
 
 import numpy as np
 
-from missrate.core.admissible import common_levels
+from missrate.core.case import CaseStatistics
+from missrate.core.delong import Area, area
 from missrate.core.matching import large_enough
-from missrate.core.types import CaseStatistics, Matching
+from missrate.core.sweep import common_floor
+from missrate.core.types import Matching
 
 UNIT = "probability"
 BETTER = "higher"
 LEVEL = "cohort"
+NEEDS = "scores"
 
 
 def measure(
@@ -20,18 +23,13 @@ def measure(
     """The weighted share of (patient with lesion, healthy patient) pairs in the right order; a tie counts half.
 
     A patient's score is the highest level of a candidate of at least the least volume over all of the patient's scans,
-    at the lowest candidate level that all cases share; 0 without one. ``at`` plays no part. None when a prediction is
-    binary (it has no scores) or one of the two groups is empty. The Mann-Whitney form of Hanley and McNeil (1982).
+    from the lowest level at which the candidates of all cases are known; 0 without one. ``at`` plays no part. None when
+    a prediction has no scores or one of the two groups is empty. The Mann-Whitney form of Hanley and McNeil (1982).
     """
-    if any(case.binary for case in cases):
+    if not all(case.scored for case in cases):
         return None
-    floor = int(common_levels(cases)[0])
-    score: dict[str, int] = {}
-    ill: dict[str, bool] = {}
-    for case in cases:
-        name = case.patient_id
-        score[name] = max(score.get(name, 0), _score(case, floor, matching))
-        ill[name] = ill.get(name, False) or not case.healthy
+    floor = common_floor(cases)
+    score, ill = _scores(cases, floor, matching)
     weight = {name: 1.0 if weight_per_patient is None else weight_per_patient[name] for name in score}
     with_I, without_H = [n for n in score if ill[n]], [n for n in score if not ill[n]]
     weight_I, weight_H = np.array([weight[n] for n in with_I]), np.array([weight[n] for n in without_H])
@@ -43,7 +41,29 @@ def measure(
     return float(weight_I @ right_IH @ weight_H) / pairs
 
 
+def interval(cases: list[CaseStatistics], matching: Matching) -> Area | None:
+    """The area with DeLong's interval (``core.delong.area``); None as for ``measure``."""
+    if not all(case.scored for case in cases):
+        return None
+    score, ill = _scores(cases, common_floor(cases), matching)
+    return area(
+        np.array([score[n] for n in score if ill[n]], np.float64),
+        np.array([score[n] for n in score if not ill[n]], np.float64),
+    )
+
+
+def _scores(cases: list[CaseStatistics], floor: int, matching: Matching) -> tuple[dict[str, int], dict[str, bool]]:
+    """The score of each patient, and whether the patient has a lesion."""
+    score: dict[str, int] = {}
+    ill: dict[str, bool] = {}
+    for case in cases:
+        name = case.patient_id
+        score[name] = max(score.get(name, 0), _score(case, floor, matching))
+        ill[name] = ill.get(name, False) or not case.healthy
+    return score, ill
+
+
 def _score(case: CaseStatistics, floor: int, matching: Matching) -> int:
-    index = int(np.searchsorted(case.candidate_levels, floor))
-    counts = (case.candidate_level == index) & large_enough(case, matching)
-    return int(case.candidate_peak[counts].max(initial=0))
+    tree = case.tree_at(floor)
+    rows = tree.standing(floor)
+    return int(tree.peak[rows[large_enough(case, tree.voxels[rows], matching)]].max(initial=0))

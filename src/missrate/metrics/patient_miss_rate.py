@@ -1,7 +1,8 @@
 """Share of the patients with a lesion of whom no lesion is found in any scan."""
 
+from missrate.core.case import CaseStatistics
 from missrate.core.matching import found
-from missrate.core.types import CaseStatistics, Matching, Ratio
+from missrate.core.types import Matching, Ratio
 
 UNIT = "share of patients"
 BETTER = "lower"

@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from missrate.core.types import CaseStatistics, Matching, Ratio
+from missrate.core.case import CaseStatistics
+from missrate.core.types import Matching, Ratio
 
 UNIT = "share of slices"
 BETTER = "lower"
 LEVEL = "case"
+NEEDS = "voxels"
 
 
 def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:

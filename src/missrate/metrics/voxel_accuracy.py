@@ -1,11 +1,13 @@
 """Share of all voxels that are right; predicting nothing is nearly perfect, so it says little about lesions."""
 
+from missrate.core.case import CaseStatistics
 from missrate.core.matching import voxel_counts
-from missrate.core.types import CaseStatistics, Matching, Ratio
+from missrate.core.types import Matching, Ratio
 
 UNIT = "share of all voxels"
 BETTER = "higher"
 LEVEL = "case"
+NEEDS = "voxels"
 
 
 def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:

@@ -1,11 +1,13 @@
 """Share of the reference's lesion voxels whose probability is below the threshold."""
 
+from missrate.core.case import CaseStatistics
 from missrate.core.matching import voxel_counts
-from missrate.core.types import CaseStatistics, Matching, Ratio
+from missrate.core.types import Matching, Ratio
 
 UNIT = "share of reference voxels"
 BETTER = "lower"
 LEVEL = "case"
+NEEDS = "voxels"
 
 
 def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:

@@ -1,11 +1,13 @@
 """Share of the predicted voxels that lie in the reference."""
 
+from missrate.core.case import CaseStatistics
 from missrate.core.matching import voxel_counts
-from missrate.core.types import CaseStatistics, Matching, Ratio
+from missrate.core.types import Matching, Ratio
 
 UNIT = "share of predicted voxels"
 BETTER = "higher"
 LEVEL = "case"
+NEEDS = "voxels"
 
 
 def measure(case: CaseStatistics, at: int, matching: Matching) -> Ratio:

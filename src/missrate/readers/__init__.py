@@ -2,4 +2,16 @@
 
 A member has ``Config``, ``find(root, config) -> list[Entry]`` (touches no voxel), ``load_image(location) -> Scan`` and
 ``load_map(location) -> Map``; both loaders give RAS+ and raise DataError for a file that cannot be used.
+
+A member that serves ``evaluate`` has some of these as well:
+
+``recognises(root) -> bool``: whether ``root`` looks like this format, by file names alone.
+``load_reference(location) -> Crop``: an integer label map in RAS+; cropped where that is free, else whole.
+``load_prediction(location, labels) -> Prediction | Points``: what some software said; ``labels`` are the values (or the
+channels) that are lesion. DataError for a file that is broken, holds NaN or lies outside of [0, 1].
+``ABSENT_IS_EMPTY = True``: a case of which the source has nothing was predicted, and nothing was found in it.
+
+A location is a path, perhaps followed by ``#`` and what else the reader must know; ``_files.file_of`` gives the path.
+A format without directions (``Grid.affine`` None) keeps the order of its file: it fits the reference's array as that
+lies in the reference's own file, which ``nifti.geometry`` tells.
 """

@@ -1,21 +1,22 @@
 """NIfTI images and labels (.nii, .nii.gz), paired by id: one folder a case, or folders of images and of labels."""
 
+import math
 import re
-import zlib
 from pathlib import Path
 from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 from pydantic import Field
 
 from missrate.core.config import Frozen
+from missrate.core.crop import Crop, bounding_box
 from missrate.core.errors import DataError
+from missrate.core.foreign import levels_of
 from missrate.core.grid import Grid, axcodes, to_ras
-from missrate.core.types import Entry, Map, Scan
+from missrate.core.types import Entry, Map, Prediction, Scan
+from missrate.readers import _files
 
 LESION: tuple[int, ...] = ()
 ORGAN: tuple[int, ...] = ()
@@ -23,6 +24,9 @@ ORGAN: tuple[int, ...] = ()
 
 IMAGES = ("imagesTr", "images", "image", "ct")
 LABELS = ("labelsTr", "labels", "label", "masks", "segmentations")
+ENDINGS = (".nii", ".nii.gz")
+LEFT_OVER = 2**20
+"""Bytes that may follow the voxels."""
 LABEL_WORDS = re.compile(r"(mask|label|seg|segmentation|tumou?r|lesion|gt)s?$", re.IGNORECASE)
 
 
@@ -38,11 +42,20 @@ class Config(Frozen):
     patient: str = Field(default="(.*)", min_length=1)
 
 
+def recognises(root: Path) -> bool:
+    """NIfTI files in a known layout, or flat without the .npz of the same name that nnU-Net lays beside them."""
+    flat = {_stem(path) for path in _nifti_files(root)}
+    if flat:
+        return not flat & {_files.stem(path, ".npz") for path in _files.files(root, ".npz")}
+    return root.is_dir() and any(_nifti_files(folder) for folder in root.iterdir() if folder.is_dir())
+
+
 def find(root: Path, config: Config) -> list[Entry]:
     """Every case below ``root``, sorted by id; an image without a label (or the reverse) has None in its place.
 
     Layouts: ``images*/ID.nii.gz`` with ``labels*/ID.nii.gz`` (``_0000`` is stripped); ``ID/...image.nii.gz`` with
-    ``ID/...mask.nii.gz`` (also label, seg, segmentation); a flat folder, which holds what ``role`` says.
+    ``ID/...mask.nii.gz`` (also label, seg, segmentation); a flat folder, which holds what ``role`` says
+    (``labels`` of a folder that is not flat are those of the other layouts).
     Raises DataError when there is nothing, and when two files claim the same id.
     """
     if not root.is_dir():
@@ -53,7 +66,8 @@ def find(root: Path, config: Config) -> list[Entry]:
     elif config.role == "images":
         pairs = {case_id: (path, None) for case_id, path in _by_id(root).items()}
     else:
-        pairs = {case_id: (None, path) for case_id, path in _by_id(root).items()}
+        flat: dict[str, Path | None] = {**_by_id(root)} or {k: label for k, (_, label) in _pairs(root, config).items()}
+        pairs = {case_id: (None, path) for case_id, path in flat.items() if path is not None}
     if not pairs:
         raise DataError(f"{root} must hold .nii or .nii.gz files in a known layout. Got none; perhaps look deeper.")
     return [_entry(case_id, image, label, config.patient) for case_id, (image, label) in sorted(pairs.items())]
@@ -70,11 +84,35 @@ def load_map(location: str) -> Map:
     """The label map as integers in RAS+. Raises DataError when a value is not a whole number."""
     values, affine = _load(location)
     if not np.issubdtype(values.dtype, np.integer):
-        if not np.isfinite(values).all() or (values != np.rint(values)).any():
+        if not (np.abs(values) < 2**31).all() or (values != np.rint(values)).any():
             raise DataError(f"A label map must hold whole numbers. Got fractions or NaN in {location}.")
         values = values.astype(np.int32)
     turned, grid = _turned(values, affine, location)
     return Map(turned, grid)
+
+
+def load_reference(location: str) -> Crop:
+    """The whole label map. Raises DataError when a value is not a whole number."""
+    label = load_map(location)
+    return Crop.whole(label.labels_XYZ, label.grid)
+
+
+def load_prediction(location: str, labels: tuple[int, ...]) -> Prediction:
+    """The levels of a mask, or of probabilities, in the smallest box that holds whatever is not 0.
+
+    Floats that are all whole numbers are a mask. Raises DataError for NaN and for fractions outside of [0, 1].
+    """
+    values, grid = _turned(*_load(location), location)
+    box = bounding_box(values != 0)
+    levels, mask = levels_of(values[box], labels, name=location)
+    start = (box[0].start, box[1].start, box[2].start)
+    return Prediction(Crop(levels, start, grid), "mask" if mask else "probability")
+
+
+def geometry(location: str) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+    """Shape and affine of the file's own axes, before they are turned to RAS+; no voxel is read."""
+    image = _opened(Path(location))
+    return _three(tuple(image.shape), location), np.asarray(image.affine, np.float64)
 
 
 def _pairs(root: Path, config: Config) -> dict[str, Pair]:
@@ -118,13 +156,11 @@ def _by_id(folder: Path) -> dict[str, Path]:
 
 
 def _nifti_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.name.endswith((".nii", ".nii.gz")) and not p.name.startswith("."))
+    return _files.files(folder, *ENDINGS)
 
 
 def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
+    return _files.stem(path, *ENDINGS)
 
 
 def _entry(case_id: str, image: Path | None, label: Path | None, patient: str) -> Entry:
@@ -135,18 +171,52 @@ def _entry(case_id: str, image: Path | None, label: Path | None, patient: str) -
 
 
 def _load(location: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    path = Path(location)
+    image = _opened(path)
+    shape = _three(tuple(image.shape), location)
     try:
-        image = nib.load(location)
-        values = np.asanyarray(image.dataobj)
-        affine = np.asarray(image.affine, np.float64)
-    except (OSError, EOFError, ImageFileError, HeaderDataError, ValueError, zlib.error) as error:
-        raise DataError(f"{location} must be a whole NIfTI file. Got: {error or type(error).__name__}.") from error
-    # A trailing axis of one is common in exports and loses nothing.
-    while values.ndim > 3 and values.shape[-1] == 1:
-        values = values[..., 0]
-    if values.ndim != 3:
-        raise DataError(f"{location} must have three axes. Got shape {values.shape}.")
-    return values, affine
+        if path.name.endswith(".gz"):
+            # nibabel stops at the last voxel, before the checksum: a damaged file would pass as a sound one.
+            image = type(image).from_bytes(_files.read(path, _bytes_needed(image) + LEFT_OVER))
+        with np.errstate(all="ignore"):  # scale factors may overflow; whoever needs finite values checks them
+            values = np.asanyarray(image.dataobj)
+    except DataError as error:
+        raise DataError(f"{location} must be a whole NIfTI file. Got: {error}") from error
+    except Exception as error:  # nibabel raises a dozen kinds for damaged files
+        raise _damaged(location, error) from error
+    return values.reshape(shape, order="A"), np.asarray(image.affine, np.float64)
+
+
+def _opened(path: Path) -> Any:
+    """The header, with a promise of no more voxels than the file can hold."""
+    try:
+        with np.errstate(all="ignore"):
+            image = nib.load(path)
+        held = path.stat().st_size * (_files.FLATTEST if path.name.endswith(".gz") else 1)
+        enough = 0 < _bytes_needed(image) <= held
+    except Exception as error:  # nibabel raises a dozen kinds for damaged files
+        raise _damaged(str(path), error) from error
+    if not isinstance(image, nib.Nifti1Image) or not enough:
+        raise DataError(f"{path} must be a whole NIfTI file. Got fewer bytes than its header says.")
+    return image
+
+
+def _bytes_needed(image: Any) -> int:
+    return int(image.dataobj.offset) + math.prod(int(n) for n in image.shape) * int(image.get_data_dtype().itemsize)
+
+
+def _damaged(location: str, error: Exception) -> DataError:
+    return DataError(f"{location} must be a whole NIfTI file. Got: {error or type(error).__name__}.")
+
+
+def _three(shape: tuple[int, ...], location: str) -> tuple[int, ...]:
+    """The shape without trailing axes of one, which are common in exports and lose nothing."""
+    kept = shape
+    while len(kept) > 3 and kept[-1] == 1:
+        kept = kept[:-1]
+    if len(kept) != 3 or min(kept) < 1:
+        raise DataError(f"{location} must have three axes. Got shape {shape}.")
+    return kept
 
 
 def _turned(values: NDArray[Any], affine: NDArray[np.float64], location: str) -> tuple[NDArray[Any], Grid]:

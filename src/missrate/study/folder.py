@@ -9,13 +9,14 @@ import numpy as np
 
 from missrate import compare as comparing
 from missrate.core import store
+from missrate.core.crop import Crop
 from missrate.core.errors import DataError, InputError
 from missrate.core.foreign import levels_of
 from missrate.core.grid import require_same
 from missrate.core.quantise import level_of
-from missrate.core.types import Entry, Matching, OperatingPoint
+from missrate.core.types import Entry, Matching, OperatingPoint, Prediction
 from missrate.engine import Task, run_all
-from missrate.evaluate import statistics, summary, tables
+from missrate.evaluate import files, statistics, summary, tables
 from missrate.prepare.manifest import with_patients
 from missrate.readers import nifti
 from missrate.study.runner import default_workers
@@ -74,20 +75,18 @@ def measure(request: Request, entry: Entry, prediction: str | None, lesion: int)
             levels_XYZ, binary = levels_of(foreign.values_XYZ, (label,), name=prediction)
             _require_label(foreign.values_XYZ, label, binary, prediction)
         measured = statistics.measure_case(
-            np.asarray(reference.labels_XYZ == lesion),
-            levels_XYZ,
-            reference.grid,
+            Crop.whole(np.asarray(reference.labels_XYZ == lesion), reference.grid),
+            Prediction(Crop.whole(levels_XYZ, reference.grid), "mask" if binary else "probability"),
             case_id=entry.case_id,
             patient_id=entry.patient_id,
             fold=None,
-            candidate_levels=statistics.default_candidate_levels(list(request.thresholds)),
-            floor_level=level_of(FLOOR),
-            binary=binary,
+            declared=[level_of(t) for t in request.thresholds],
+            floor=level_of(FLOOR),
         )
     except DataError as error:
         store.write_json(folder / f"{entry.case_id}.failed.json", {"case_id": entry.case_id, "reason": str(error)})
         return
-    statistics.save(folder / f"{entry.case_id}.npz", measured)
+    files.save(folder / f"{entry.case_id}.npz", measured)
 
 
 def compare(folders: list[Path], against: Path, out: Path | None) -> dict[str, Any]:

@@ -7,14 +7,16 @@ import numpy as np
 
 from missrate import calibrate, compare, engine
 from missrate.core import catalog, store
+from missrate.core.case import CaseStatistics
+from missrate.core.crop import Crop
 from missrate.core.errors import DataError, ProvenanceError
 from missrate.core.foreign import levels_of
 from missrate.core.grid import require_same
 from missrate.core.quantise import level_of
 from missrate.core.recipe import Recipe
-from missrate.core.types import IGNORED, LESION, CaseStatistics, Entry, LabelMeaning, Matching, OperatingPoint
+from missrate.core.types import IGNORED, LESION, Entry, LabelMeaning, Matching, OperatingPoint, Prediction
 from missrate.core.view import View
-from missrate.evaluate import statistics, summary, tables
+from missrate.evaluate import files, statistics, summary, tables
 from missrate.prepare import case as prepare_case
 from missrate.prepare import views
 from missrate.readers import nifti
@@ -137,17 +139,15 @@ def measure(
     # Nobody knows what ignored voxels are: no prediction there is right or wrong.
     levels_XYZ[case.label_XYZ == IGNORED] = 0
     measured = statistics.measure_case(
-        case.label_XYZ == LESION,
-        levels_XYZ,
-        case.grid,
+        Crop.whole(case.label_XYZ == LESION, case.grid),
+        Prediction(Crop.whole(levels_XYZ, case.grid), "mask" if binary else "probability"),
         case_id=case_id,
         patient_id=patient_id,
         fold=fold,
-        candidate_levels=statistics.default_candidate_levels(list(thresholds)),
-        floor_level=level_of(floor),
-        binary=binary,
+        floor=level_of(floor),
+        declared=[level_of(t) for t in thresholds],
     )
-    statistics.save(out, measured)
+    files.save(out, measured)
 
 
 def choose_point(cases: list[Path], out: Path, target: calibrate.Target, *, matching: Matching, by_fold: bool) -> None:
@@ -203,7 +203,7 @@ def order_points(paths: list[Path], fixed: tuple[float, ...], folds: list[int | 
 
 def load_statistics(paths: list[Path]) -> list[CaseStatistics]:
     """Statistics in the order of their paths; those of failed cases are absent."""
-    return [statistics.load(path) for path in paths if path.exists()]
+    return [files.load(path) for path in paths if path.exists()]
 
 
 def point_to_json(point: OperatingPoint) -> dict[str, Any]:

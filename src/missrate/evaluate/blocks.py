@@ -1,0 +1,238 @@
+"""One metric of one cohort at one operating point under one rule: the blocks of which ``summary.json`` consists.
+
+Shapes: B resamples, P patients in sorted order.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from missrate.core import catalog
+from missrate.core.case import CaseStatistics
+from missrate.core.errors import InputError
+from missrate.core.matching import found, voxel_counts
+from missrate.core.pooling import PerPatient, Term, case_mean, pooled
+from missrate.core.quantise import threshold_of
+from missrate.core.resampling import clopper_pearson, patient_weights, percentile, ratio_interval, upper_one_sided
+from missrate.core.sweep import Sweep, sweep
+from missrate.core.types import Matching, Ratio
+
+BANDS_MM = {"<10": (0.0, 10.0), "10-20": (10.0, 20.0), ">=20": (20.0, np.inf)}
+"""Half open [low, high), of the diameter of the sphere of equal volume."""
+NO_VOXELS = "the predictions are points: needs voxels"
+NO_SCORES = "the predictions are masks: needs scores"
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A member of the shelf with its parameter, under the name that it has in results."""
+
+    name: str
+    module: ModuleType
+    measure: Callable[..., Any]
+
+    @property
+    def needs(self) -> str | None:
+        """ "voxels", "distances", "scores" or nothing."""
+        return getattr(self.module, "NEEDS", None)
+
+
+def shelf(wanted: Sequence[str] = (), tolerances_mm: Sequence[float] = (2.0,)) -> list[Metric]:
+    """The metrics that are always measured, and those ``wanted`` by name; one with a tolerance once for each.
+
+    Raises UnknownNameError for a name that is not on the shelf.
+    """
+    names = catalog.names("metrics")
+    own = [name for name in wanted if name not in names]
+    result = []
+    for name in [*names, *own]:
+        module = catalog.load("metrics", name)
+        if not getattr(module, "DEFAULT", True) and name not in wanted:
+            continue
+        if not hasattr(module, "PARAMETER"):
+            result.append(Metric(name.removesuffix(".py").split("/")[-1], module, module.measure))
+            continue
+        for tolerance_mm in tolerances_mm:
+            measure = partial(module.measure, **{module.PARAMETER: tolerance_mm})
+            result.append(Metric(f"{name}_{tolerance_mm:g}mm", module, measure))
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """The cases in the order of their ids, and the resamples of their patients that all metrics share."""
+
+    cases: list[CaseStatistics]
+    patients: list[str]
+    weights_BP: NDArray[np.float64]
+    _known: dict[Any, Any] = field(default_factory=dict)  # what does not depend on the operating point
+
+    @staticmethod
+    def of(cases: list[CaseStatistics], resamples: int, seed: int) -> "Cohort":
+        patients = sorted({case.patient_id for case in cases})
+        weights_BP = patient_weights(len(patients), resamples, seed)
+        return Cohort(sorted(cases, key=lambda case: case.case_id), patients, weights_BP)
+
+    def sweep(self, matching: Matching) -> Sweep:
+        """All thresholds, once for each rule."""
+        result: Sweep = self.once(("sweep", matching), lambda: sweep(self.cases, matching))
+        return result
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
+
+
+def block(cohort: Cohort, metric: Metric, levels: list[int], matching: Matching) -> Json:
+    """The averages of one metric at each case's level; undefined, with the reason, where predictions lack something."""
+    reason = _lacking(cohort, metric, levels)
+    average = {"case": "case_mean", "patient": "pooled", "cohort": "cohort"}[metric.module.LEVEL]
+    if reason is not None:
+        return {average: {"value": None, "n": 0, "undefined": len(cohort.cases), "ci95": None, "reason": reason}}
+    if metric.module.LEVEL == "cohort":
+        return {"cohort": _cohort_block(cohort, metric, levels, matching)}
+    if metric.module.LEVEL == "patient":
+        return {"pooled": _patient_block(cohort, metric, levels, matching)}
+    pairs = zip(cohort.cases, levels, strict=True)
+    terms: list[Term] = [(case.patient_id, metric.measure(case, level, matching)) for case, level in pairs]
+    mean = _sums_block(cohort, case_mean(terms, cohort.patients))
+    if metric.needs == "distances" and metric.module.UNIT == "mm":
+        mean |= _left_out(cohort, terms, levels)
+    # A sum of millilitres, distances or other floats has no numerator and denominator of its own.
+    if any(isinstance(value, float) for _, value in terms) or all(value is None for _, value in terms):
+        return {"case_mean": mean}
+    return {"pooled": ratio_block(cohort, pooled(terms, cohort.patients)), "case_mean": mean}
+
+
+def _lacking(cohort: Cohort, metric: Metric, levels: list[int]) -> str | None:
+    if metric.needs in ("voxels", "distances") and any(case.kind == "points" for case in cohort.cases):
+        return NO_VOXELS
+    if metric.needs == "scores" and not all(case.scored for case in cohort.cases):
+        return NO_SCORES
+    if metric.needs == "distances":
+        pairs = list(zip(cohort.cases, levels, strict=True))
+        if any(case.voxel_ml is not None and not _measured(case, level) for case, level in pairs):
+            known = sorted({threshold_of(d.level) for case in cohort.cases for d in case.distances})
+            return f"distances were measured at {', '.join(f'{t:g}' for t in known) or 'no threshold'} only"
+    return None
+
+
+def _measured(case: CaseStatistics, level: int) -> bool:
+    return any(case.kind == "mask" or each.level == level for each in case.distances)
+
+
+def _left_out(cohort: Cohort, terms: list[Term], levels: list[int]) -> Json:
+    """How many misses a mean of distances leaves out, and the mean with the scan's diagonal in their place."""
+    missed, imputed = 0, []
+    for case, level, (patient, value) in zip(cohort.cases, levels, terms, strict=True):
+        total_miss = not case.healthy and voxel_counts(case, level).true_positives == 0
+        nothing = total_miss and voxel_counts(case, level).false_positives == 0
+        missed += nothing
+        imputed.append((patient, case.diagonal_mm if nothing else value))
+    return {
+        "misses_left_out": missed,
+        "with_diagonal_for_misses": case_mean(imputed, cohort.patients).value,
+    }
+
+
+def _sums_block(cohort: Cohort, sums: PerPatient) -> Json:
+    interval = ratio_interval(sums.numerator, sums.denominator, cohort.weights_BP)
+    return {
+        "value": sums.value,
+        "n": sums.n,
+        "undefined": sums.undefined,
+        "ci95": None if interval is None else [interval.low, interval.high],
+        "interval": "patient-bootstrap",
+        "resamples_undefined": 0 if interval is None else interval.undefined,
+    }
+
+
+def ratio_block(cohort: Cohort, sums: PerPatient) -> Json:
+    """A ratio of sums with its two whole numbers."""
+    whole = {"numerator": int(sums.numerator.sum()), "denominator": int(sums.denominator.sum())}
+    return {**_sums_block(cohort, sums), **whole}
+
+
+def _patient_block(cohort: Cohort, metric: Metric, levels: list[int], matching: Matching) -> Json:
+    total, undefined = Ratio(0, 0), 0
+    mine: dict[str, list[tuple[CaseStatistics, int]]] = {}
+    for case, at in zip(cohort.cases, levels, strict=True):
+        mine.setdefault(case.patient_id, []).append((case, at))
+    for patient, pairs in mine.items():
+        thresholds = {at for _, at in pairs}
+        if len(thresholds) > 1:
+            raise InputError(f"All scans of patient {patient} must lie in one fold. Got several thresholds.")
+        ratio: Ratio = metric.measure([case for case, _ in pairs], thresholds.pop(), matching)
+        total, undefined = total + ratio, undefined + (ratio.denominator == 0)
+    both = clopper_pearson(total.numerator, total.denominator)
+    return {
+        "value": total.value,
+        "numerator": total.numerator,
+        "denominator": total.denominator,
+        "n": total.denominator,
+        "undefined": undefined,
+        "ci95": None if both is None else list(both),
+        "interval": "clopper-pearson",
+        "upper95_one_sided": upper_one_sided(total.numerator, total.denominator),
+    }
+
+
+def _cohort_block(cohort: Cohort, metric: Metric, levels: list[int], matching: Matching) -> Json:
+    if hasattr(metric.module, "measure_each") or hasattr(metric.module, "interval"):  # of all thresholds
+        result: Json = cohort.once((metric.name, matching), lambda: _over_thresholds(cohort, metric, matching))
+        return result
+    # 0 is no threshold: with folds a metric of the whole cohort that needs one gets an error, not a wrong number.
+    at = levels[0] if len(set(levels)) == 1 else 0
+    value: float | None = metric.measure(cohort.cases, at, matching, None)
+    return _undefined_block(cohort) if value is None else _drawn_block(cohort, value, None)
+
+
+def _over_thresholds(cohort: Cohort, metric: Metric, matching: Matching) -> Json:
+    value: float | None = metric.measure(cohort.cases, 0, matching, None)
+    if value is None:
+        return _undefined_block(cohort)
+    if hasattr(metric.module, "measure_each"):
+        drawn = metric.module.measure_each(cohort.sweep(matching), cohort.weights_BP)
+        return _drawn_block(cohort, value, np.array([np.nan if draw is None else draw for draw in drawn]))
+    known = metric.module.interval(cohort.cases, matching)
+    given = {"ci95": None if known.ci is None else list(known.ci), "interval": known.interval}
+    reason = {} if known.reason is None else {"interval_reason": known.reason}
+    return {"value": value, "n": len(cohort.patients), **given, **reason}
+
+
+def _undefined_block(cohort: Cohort) -> Json:
+    reason = "needs lesions, or patients with and without them"
+    return {"value": None, "n": len(cohort.cases), "ci95": None, "interval": "patient-bootstrap", "reason": reason}
+
+
+def _drawn_block(cohort: Cohort, value: float, draws_B: NDArray[np.float64] | None) -> Json:
+    result: Json = {"value": value, "n": len(cohort.cases), "ci95": None, "interval": "patient-bootstrap"}
+    if draws_B is None:
+        return result | {"interval": None, "interval_reason": "this metric is not resampled"}
+    interval = percentile(draws_B) if len(cohort.patients) > 1 else None
+    if interval is not None:
+        result["ci95"] = [interval.low, interval.high]
+    return {**result, "resamples": draws_B.size, "resamples_undefined": int(np.isnan(draws_B).sum())}
+
+
+def by_diameter(cohort: Cohort, levels: list[int], matching: Matching) -> Json:
+    """Pooled misses per band of diameter; a case on a "pixels only" grid has no diameter, so then all are undefined."""
+    if any(case.voxel_ml is None for case in cohort.cases):
+        empty = {"value": None, "numerator": 0, "denominator": 0, "n": 0, "ci95": None, "reason": "no millimetres"}
+        return {band: dict(empty) for band in BANDS_MM}
+    terms: dict[str, list[Term]] = {band: [] for band in BANDS_MM}
+    for case, level in zip(cohort.cases, levels, strict=True):
+        missed_L = ~found(case, level, matching)
+        for band, (low, high) in BANDS_MM.items():
+            within_L = (case.lesions.diameter_mm >= low) & (case.lesions.diameter_mm < high)
+            ratio = Ratio(int((missed_L & within_L).sum()), int(within_L.sum()))
+            terms[band].append((case.patient_id, ratio))
+    return {band: ratio_block(cohort, pooled(values, cohort.patients)) for band, values in terms.items()}

@@ -1,0 +1,126 @@
+"""Two masks to the distances between their surfaces: the last look at voxels that HD95 and NSD need.
+
+Only voxels of the masks are touched, so a few lesions in a large scan cost what the lesions cost.
+Shapes: XYZ voxels, N voxels of a mask or places of its surface.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from missrate.core.errors import DataError, GridError, InputError
+from missrate.core.surfaces import Pair, Spread, SurfaceDistances
+from missrate.evaluate._surfel_area import areas_mm2
+
+
+@dataclass(frozen=True, slots=True)
+class _Surface:
+    place_NX: NDArray[np.int64]  # (N, 3) indices of voxels, or of the corners between them
+    weight_N: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """A mask as the flat indices of its voxels in its bounding box with one empty voxel added on each side."""
+
+    voxel_N: NDArray[np.int64]  # (N,) ascending
+    shape: tuple[int, int, int]
+    start_X: NDArray[np.int64]  # where the frame begins in the array; may be -1
+
+    @staticmethod
+    def of(mask_XYZ: NDArray[np.bool_]) -> "_Frame":
+        index_NX = np.stack(np.unravel_index(np.flatnonzero(mask_XYZ), mask_XYZ.shape), axis=1)
+        if index_NX.size == 0:
+            return _Frame(np.empty(0, np.int64), (1, 1, 1), np.zeros(3, np.int64))
+        start_X = index_NX.min(axis=0) - 1
+        x, y, z = (int(n) for n in index_NX.max(axis=0) - start_X + 2)
+        voxel_N = (index_NX - start_X) @ np.array([y * z, z, 1])
+        return _Frame(voxel_N, (x, y, z), start_X)
+
+    @property
+    def strides(self) -> tuple[int, int, int]:
+        """How far the next voxel along each axis lies in flat indices."""
+        return self.shape[1] * self.shape[2], self.shape[2], 1
+
+    def places(self, flat_N: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Flat indices of the frame as indices (N, 3) of the array."""
+        return np.stack(np.unravel_index(flat_N, self.shape), axis=1) + self.start_X
+
+
+def measure(
+    reference_XYZ: NDArray[np.bool_],
+    prediction_XYZ: NDArray[np.bool_],
+    spacing_mm: tuple[float, float, float],
+    level: int,
+    *,
+    surfels: bool = False,
+) -> SurfaceDistances:
+    """Distances in mm in both directions between two masks on one grid, labelled as those at ``level``.
+
+    The arrays may be crops: whatever lies beyond their edge counts as outside of both masks, so a mask that touches
+    the edge has a border there. Distances are rounded to 1e-9 mm, which makes equal ones equal. With ``surfels`` also
+    by area, which takes about three times as long. An empty mask has no surface; see ``Spread``. Raises GridError for
+    two shapes, DataError for arrays that are not boolean, InputError for a spacing that is not three positive numbers.
+    """
+    _require(reference_XYZ, prediction_XYZ, spacing_mm)
+    frames = _Frame.of(reference_XYZ), _Frame.of(prediction_XYZ)
+    borders = [_border(frame) for frame in frames]
+    voxel = _both([_Surface(f.places(b), np.ones(b.size)) for f, b in zip(frames, borders, strict=True)], spacing_mm)
+    if not surfels:
+        return SurfaceDistances(level, voxel)
+    area_C = areas_mm2(spacing_mm)
+    surfaces = [_surfels(frame, border, area_C) for frame, border in zip(frames, borders, strict=True)]
+    return SurfaceDistances(level, voxel, _both(surfaces, spacing_mm))
+
+
+def _require(
+    reference_XYZ: NDArray[np.bool_], prediction_XYZ: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
+) -> None:
+    if reference_XYZ.ndim != 3 or reference_XYZ.shape != prediction_XYZ.shape:
+        raise GridError(
+            f"Two masks must have one shape of three axes. Got {reference_XYZ.shape} and {prediction_XYZ.shape}."
+        )
+    if reference_XYZ.dtype != np.bool_ or prediction_XYZ.dtype != np.bool_:
+        raise DataError(f"Two masks must be boolean. Got {reference_XYZ.dtype} and {prediction_XYZ.dtype}.")
+    if len(spacing_mm) != 3 or not all(0.0 < side < np.inf for side in spacing_mm):
+        raise InputError(f"`spacing_mm` must be three positive numbers. Got {spacing_mm}.")
+
+
+def _border(frame: _Frame) -> NDArray[np.int64]:
+    """Flat indices of the voxels with one of their six neighbours outside of the mask."""
+    inside = np.zeros(frame.shape, bool).ravel()
+    inside[frame.voxel_N] = True
+    enclosed_N = np.ones(frame.voxel_N.size, bool)
+    for step in frame.strides:
+        enclosed_N &= inside[frame.voxel_N - step] & inside[frame.voxel_N + step]
+    return frame.voxel_N[~enclosed_N]
+
+
+def _surfels(frame: _Frame, border_N: NDArray[np.int64], area_C: NDArray[np.float64]) -> _Surface:
+    """The corners between voxels of which some are in the mask and some not; corner i lies before voxel i."""
+    steps = [int(np.dot(corner, frame.strides)) for corner in product((0, 1), repeat=3)]
+    code = np.zeros(frame.shape, np.uint8).ravel()
+    # A voxel is the first corner of the cube behind it and the last corner of the one before it.
+    for k, step in enumerate(reversed(steps)):
+        code[frame.voxel_N + step] |= np.uint8(1 << k)
+    # Where a cube is mixed, two neighbours differ along an edge, and the one in the mask is a border voxel.
+    corner_N = np.unique(np.concatenate([border_N + step for step in steps]))
+    corner_N = corner_N[code[corner_N] != 255]
+    return _Surface(frame.places(corner_N), area_C[code[corner_N]])
+
+
+def _both(surfaces: list[_Surface], spacing_mm: tuple[float, float, float]) -> Pair:
+    reference, prediction = surfaces
+    return _directed(reference, prediction, spacing_mm), _directed(prediction, reference, spacing_mm)
+
+
+def _directed(source: _Surface, target: _Surface, spacing_mm: tuple[float, float, float]) -> Spread:
+    if target.weight_N.size == 0:
+        return Spread(np.empty(0), np.empty(0), without=float(source.weight_N.sum()))
+    tree = KDTree(target.place_NX * np.array(spacing_mm), balanced_tree=False)
+    nearest_N, _ = tree.query(source.place_NX * np.array(spacing_mm))
+    distance_mm, inverse = np.unique(np.asarray(nearest_N, np.float64).round(9), return_inverse=True)
+    return Spread(distance_mm, np.asarray(np.bincount(inverse, source.weight_N), np.float64))

@@ -1,0 +1,302 @@
+"""The compiled kernels: the one pass over voxels, and the component tree of the few voxels above the floor.
+
+Arrays are C-contiguous, indexed [i0, i1, i2] in the order in which they lie in memory; ``axis_z`` (0 or 2) says which
+of these indices is the axial slice, and the other two run along x and y. A voxel's number is its place in memory.
+Shapes: N voxels above the floor, V reference voxels, M rows of the tree. ``plain.py`` gives the same without numba.
+"""
+# mypy: ignore-errors
+# Numba infers these types itself; ``compiled.py`` calls them with checked ones.
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from missrate.core.quantise import TOP
+
+BLOCK = 2048
+"""Voxels that are skipped together when prediction and reference are empty there."""
+
+Ints = NDArray[np.int64]
+
+
+@njit(cache=True)
+def _level(value, edges):
+    """The level of one probability in [0, 1], as ``quantise.encode`` has it."""
+    level = int(np.float64(value) * TOP)
+    if level < TOP and value >= edges[level + 1]:
+        level += 1
+    elif value < edges[level]:
+        level -= 1
+    return level
+
+
+@njit(cache=True)
+def count(values, bits, reference, size_z, run_z, edges):
+    """Counts of every level inside and outside of the reference, peaks of every slice, and of every block.
+
+    ``values`` and ``reference`` are flat; ``bits`` are the same bytes as ``values`` seen as whole numbers; ``edges`` is
+    None when the values are levels already. A slice changes every ``run_z`` voxels. The last result is False when a
+    value is no level or lies outside [0, 1].
+    """
+    inside, outside = np.zeros(TOP + 1, np.int64), np.zeros(TOP + 1, np.int64)
+    slice_voxels = np.zeros(size_z, np.int64)
+    slice_inside, slice_peak = np.zeros(size_z, np.uint16), np.zeros(size_z, np.uint16)
+    blocks = (values.size + BLOCK - 1) // BLOCK
+    block_peak, block_reference = np.zeros(blocks, np.uint16), np.zeros(blocks, np.bool_)
+    for block in range(blocks):
+        start, stop = block * BLOCK, min((block + 1) * BLOCK, values.size)
+        any_bits, any_reference = bits[start] & 0, np.uint8(0)
+        for i in range(start, stop):
+            any_bits |= bits[i]
+        for i in range(start, stop):
+            any_reference |= reference[i]
+        if any_bits == 0 and any_reference == 0:
+            outside[0] += stop - start
+            continue
+        block_reference[block] = any_reference != 0
+        z = (start // run_z) % size_z
+        left = run_z - start % run_z
+        zeros, peak = 0, 0
+        for i in range(start, stop):
+            if edges is None:
+                level = np.int64(values[i])
+                if level > TOP:
+                    return inside, outside, slice_voxels, slice_inside, slice_peak, block_peak, block_reference, False
+            else:
+                value = values[i]
+                if not (value >= 0.0 and value <= 1.0):
+                    return inside, outside, slice_voxels, slice_inside, slice_peak, block_peak, block_reference, False
+                level = 0 if value == 0.0 else _level(value, edges)
+            if reference[i] != 0:
+                inside[level] += 1
+                slice_voxels[z] += 1
+                slice_inside[z] = max(slice_inside[z], level)
+            elif level == 0:
+                zeros += 1
+            else:
+                outside[level] += 1
+            if level > 0:
+                peak = max(peak, level)
+                slice_peak[z] = max(slice_peak[z], level)
+            left -= 1
+            if left == 0:
+                left = run_z
+                z = z + 1 if z + 1 < size_z else 0
+        outside[0] += zeros
+        block_peak[block] = peak
+    return inside, outside, slice_voxels, slice_inside, slice_peak, block_peak, block_reference, True
+
+
+@njit(cache=True)
+def collect(values, reference, floor, voxels, lesion_voxels, block_peak, block_reference, edges):
+    """The N voxels at or above ``floor`` and their levels, and the V reference voxels and theirs, both ascending."""
+    active, active_level = np.empty(voxels, np.int64), np.empty(voxels, np.uint16)
+    inside, inside_level = np.empty(lesion_voxels, np.int64), np.empty(lesion_voxels, np.uint16)
+    n, v = 0, 0
+    for block in range(block_peak.size):
+        if block_peak[block] < floor and not block_reference[block]:
+            continue
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, values.size)):
+            if reference[i] == 0 and (values[i] < floor if edges is None else values[i] < edges[floor]):
+                continue
+            level = np.int64(values[i]) if edges is None else _level(values[i], edges)
+            if level >= floor:
+                active[n], active_level[n] = i, level
+                n += 1
+            if reference[i] != 0:
+                inside[v], inside_level[v] = i, level
+                v += 1
+    return active, active_level, inside, inside_level
+
+
+@njit(cache=True)
+def _find(parent, i):
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@njit(cache=True)
+def _offsets(stride0, stride1):
+    """The 26 neighbours as steps within a padded box whose last axis has stride 1."""
+    steps = np.empty(26, np.int64)
+    n = 0
+    for a in range(-1, 2):
+        for b in range(-1, 2):
+            for c in range(-1, 2):
+                if a != 0 or b != 0 or c != 0:
+                    steps[n] = a * stride0 + b * stride1 + c
+                    n += 1
+    return steps
+
+
+@njit(cache=True)
+def bounds(voxels, size1, size2):
+    """The lowest and the highest index of some voxels along each axis: (3, 2)."""
+    box = np.empty((3, 2), np.int64)
+    box[:, 0], box[:, 1] = 1 << 62, -1
+    for i in voxels:
+        row = i // size2
+        for axis, index in ((0, row // size1), (1, row % size1), (2, i % size2)):
+            box[axis, 0] = min(box[axis, 0], index)
+            box[axis, 1] = max(box[axis, 1], index)
+    return box
+
+
+@njit(cache=True)
+def _cells(voxels, size1, size2, box, stride0, stride1):
+    """Where each voxel lies in the box with a border of one cell."""
+    cells = np.empty(voxels.size, np.int64)
+    for n in range(voxels.size):
+        row = voxels[n] // size2
+        a, b, c = row // size1 - box[0, 0] + 1, row % size1 - box[1, 0] + 1, voxels[n] % size2 - box[2, 0] + 1
+        cells[n] = a * stride0 + b * stride1 + c
+    return cells
+
+
+@njit(cache=True)
+def label(voxels, size1, size2, box, place):
+    """26-connected components of sparse voxels: a number from 0 for each voxel, and how many there are.
+
+    ``place`` is 0 everywhere and has one cell for each of the box with its border.
+    """
+    stride1 = box[2, 1] - box[2, 0] + 3
+    stride0 = stride1 * (box[1, 1] - box[1, 0] + 3)
+    steps, cells = _offsets(stride0, stride1), _cells(voxels, size1, size2, box, stride0, stride1)
+    parent = np.arange(voxels.size, dtype=np.int32)
+    for n in range(voxels.size):
+        place[cells[n]] = n + 1
+        for step in steps[:13]:  # voxels ascend, so the other half is not there yet
+            other = place[cells[n] + step]
+            if other != 0:
+                a, b = _find(parent, n), _find(parent, other - 1)
+                parent[max(a, b)] = min(a, b)
+    number = np.empty(voxels.size, np.int32)
+    count = 0
+    for n in range(voxels.size):
+        root = _find(parent, n)
+        if root == n:
+            number[n] = count
+            count += 1
+        else:
+            number[n] = number[root]
+    return number, count
+
+
+@njit(cache=True)
+def grow(voxels, level, order, size1, size2, box, place):
+    """The component tree of N voxels, in the order in which rows come about as the level sinks: children first.
+
+    ``order`` sorts the voxels by level, highest first. Gives for each row its level, own voxels, first child and next
+    sibling (-1: none), for each row without a child the sums of its voxels' indices, and for each voxel its row.
+    """
+    stride1 = box[2, 1] - box[2, 0] + 3
+    stride0 = stride1 * (box[1, 1] - box[1, 0] + 3)
+    steps, cells = _offsets(stride0, stride1), _cells(voxels, size1, size2, box, stride0, stride1)
+    size = voxels.size
+    parent, head, tail = np.empty(size, np.int32), np.full(size, -1, np.int32), np.full(size, -1, np.int32)
+    weight = np.ones(size, np.int32)
+    row_level, own = np.empty(size, np.uint16), np.zeros(size, np.int64)
+    child, sibling = np.full(size, -1, np.int32), np.full(size, -1, np.int32)
+    sums, row_of = np.zeros((size, 3), np.int64), np.empty(size, np.int32)
+    rows, start = 0, 0
+    while start < size:
+        now = level[order[start]]
+        stop = start
+        while stop < size and level[order[stop]] == now:
+            n = order[stop]
+            parent[n] = n
+            place[cells[n]] = n + 1
+            root = n
+            for step in steps:
+                other = place[cells[n] + step]
+                if other == 0:
+                    continue
+                found = _find(parent, other - 1)
+                if found == root:
+                    continue
+                if weight[found] > weight[root]:
+                    root, found = found, root
+                parent[found] = root
+                weight[root] += weight[found]
+                if head[found] >= 0:  # the rows that the two hold until a row of this level joins them
+                    if head[root] < 0:
+                        head[root] = head[found]
+                    else:
+                        sibling[tail[root]] = head[found]
+                    tail[root] = tail[found]
+            stop += 1
+        for k in range(start, stop):
+            n = order[k]
+            root = _find(parent, n)
+            if head[root] < 0 or row_level[head[root]] != now:
+                row_level[rows] = now
+                child[rows] = head[root]
+                head[root] = tail[root] = rows
+                rows += 1
+            row = head[root]
+            own[row] += 1
+            row_of[n] = row
+            if child[row] < 0:
+                line = voxels[n] // size2
+                sums[row, 0] += line // size1
+                sums[row, 1] += line % size1
+                sums[row, 2] += voxels[n] % size2
+        start = stop
+    return row_level[:rows], own[:rows], child[:rows], sibling[:rows], sums[:rows], row_of
+
+
+@njit(cache=True)
+def arrange(level, own, child, sibling, sums, lesion_voxels, lesion_of, sizes, strides):
+    """Where each row stands when every row's descendants stand together just before it.
+
+    Gives for each old row: its new place, the place at which its descendants begin, until (the level of the row that
+    takes it over, 0 for none), voxels, peak, and the lesion (-1: none) at the middle of its highest plateau; of equal
+    plateaus that of the larger candidate, then the one that comes first along x, y, z (``strides`` in memory order).
+    """
+    rows = level.size
+    below, total = np.ones(rows, np.int32), own.copy()
+    peak, point, middle = np.empty(rows, np.uint16), np.full(rows, -1, np.int32), np.empty(rows, np.int64)
+    until, rooted = np.zeros(rows, np.uint16), np.ones(rows, np.bool_)
+    for row in range(rows):
+        if child[row] < 0:
+            peak[row] = level[row]
+            # The nearest voxel to the mean; a half goes up.
+            where, middle[row] = 0, 0
+            for axis in range(3):
+                index = (2 * sums[row, axis] + own[row]) // (2 * own[row])
+                where = where * sizes[axis] + index
+                middle[row] += index * strides[axis]
+            at = np.searchsorted(lesion_voxels, where)
+            if at < lesion_voxels.size and lesion_voxels[at] == where:
+                point[row] = lesion_of[at]
+            continue
+        best = -1
+        each = child[row]
+        while each >= 0:
+            below[row] += below[each]
+            total[row] += total[each]
+            until[each], rooted[each] = level[row], False
+            if best < 0 or peak[each] > peak[best]:
+                best = each
+            elif peak[each] == peak[best]:
+                larger, equal = total[each] > total[best], total[each] == total[best]
+                if larger or (equal and middle[each] < middle[best]):
+                    best = each
+            each = sibling[each]
+        peak[row], point[row], middle[row] = peak[best], point[best], middle[best]
+    place = np.empty(rows, np.int32)
+    free = 0
+    for row in range(rows):
+        if rooted[row]:
+            free += below[row]
+            place[row] = free - 1
+    for row in range(rows - 1, -1, -1):
+        at = place[row] - 1
+        each = child[row]
+        while each >= 0:
+            place[each] = at
+            at -= below[each]
+            each = sibling[each]
+    return place, place - below + 1, until, total, peak, point

@@ -1,0 +1,229 @@
+"""Promises about thresholds: order statistics by hand, brute force over levels, and simulations of what is promised."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
+
+from missrate.core.errors import InputError
+from missrate.core.guarantee import (
+    Jumps,
+    Promise,
+    confident,
+    expected,
+    jumps_of,
+    jumps_of_counts,
+    least_n_confident,
+    least_n_expected,
+)
+from missrate.core.quantise import TOP
+
+FLOOR = 600
+
+
+def patient_level(levels: NDArray[np.int64] | list[int]) -> list[Jumps]:
+    return [jumps_of(level) for level in levels]
+
+
+def mean_loss(units: list[list[int]], level: int) -> float:
+    return float(np.mean([np.mean([found < level for found in mine]) for mine in units]))
+
+
+@pytest.mark.parametrize(("alpha", "expectation", "confidence"), [(0.05, 19, 59), (0.1, 9, 29), ("0.01", 99, 299)])
+def test_least_numbers_of_patients(alpha: float | str, expectation: int, confidence: int) -> None:
+    # alpha >= 1 / (n + 1), and (1 - alpha)**n <= .05: .95**58 = .0510, .95**59 = .0485; .9**28 = .0523, .9**29 = .0471.
+    assert least_n_expected(alpha) == expectation
+    assert least_n_confident(alpha) == confidence
+
+
+def test_too_few_patients_get_a_sentence_and_never_a_number() -> None:
+    found = np.arange(1, 101) * 500
+    refused = expected(patient_level(found[:18]), 0.05, lowest=1)
+    assert (refused.level, refused.threshold, refused.risk) == (None, None, None)
+    assert refused.reason == "not certifiable with 18 patients: needs n >= 19"
+    assert expected(patient_level(found[:19]), 0.05, lowest=1).level == 500
+    assert confident(found[:58], 0.05, lowest=1).reason == "not certifiable with 58 patients: needs n >= 59"
+    assert confident(found[:59], 0.05, lowest=1).level == 500
+    assert confident(found[:28], 0.1, lowest=1).reason == "not certifiable with 28 patients: needs n >= 29"
+    assert confident(found[:29], 0.1, lowest=1).level == 500
+    assert expected([], 0.05, lowest=1).reason == "not certifiable with 0 patients: needs n >= 19"
+    assert confident([], 0.05, lowest=1).level is None
+
+
+def test_alpha_is_the_decimal_that_was_written() -> None:
+    # 20 * .15 is 3 in decimals and 3.0000000000000004 or 2.9999999999999996 in some order of binary arithmetic;
+    # 30 * .1 likewise. k must be 3 in both.
+    assert expected(patient_level(np.arange(1, 20) * 1000), 0.15, lowest=1).level == 3000
+    assert expected(patient_level(np.arange(1, 30) * 1000), 0.1, lowest=1).level == 3000
+    assert expected(patient_level(np.arange(1, 30) * 1000), "0.1", lowest=1).level == 3000
+    # 99 patients at 1 %: (n + 1) alpha - 1 = 0 exactly, so no patient may be missed and the smallest level is chosen.
+    assert expected(patient_level(np.arange(1, 100) * 600), 0.01, lowest=1).level == 600
+
+
+def test_the_patient_level_is_an_order_statistic() -> None:
+    # n = 100 at 5 %: k = floor(5.05) = 5, the fifth smallest; four lie below, risk .04.
+    found = np.random.default_rng(0).permutation(np.arange(1, 101) * 600)
+    promise = expected(patient_level(found), 0.05, lowest=FLOOR)
+    assert promise == Promise(
+        level=3000,
+        reason=None,
+        n=100,
+        k=5,
+        alpha=0.05,
+        confidence=None,
+        bound="the expected share of missed patients is at most 0.05, over new patients and calibration draws",
+        risk=0.04,
+    )
+    assert promise.threshold == 0.05
+    # With confidence: P(Binomial(100, .05) <= 1) = .0371, <= 2 = .118: k = 1, the second smallest.
+    sure = confident(found, 0.05, lowest=FLOOR)
+    assert (sure.level, sure.k, sure.risk, sure.confidence) == (1200, 1, 0.01, 0.95)
+    assert sure.bound == "with confidence 0.95 over calibration draws, at most 0.05 of all patients are missed"
+
+
+def test_ties_all_found_and_none_found() -> None:
+    # All at one level: nothing lies below it, and above it everybody.
+    assert expected(patient_level([30_000] * 40), 0.05, lowest=FLOOR).level == 30_000
+    assert confident([30_000] * 60, 0.05, lowest=FLOOR).level == 30_000
+    assert expected(patient_level([TOP] * 40), 0.05, lowest=FLOOR).level == TOP
+    assert confident([TOP] * 60, 0.05, lowest=FLOOR).level == TOP
+    for nothing in (expected(patient_level([0] * 40), 0.05, lowest=FLOOR), confident([0] * 60, 0.05, lowest=FLOOR)):
+        assert nothing.level is None
+        assert nothing.reason == "even at the floor 0.01 the target is missed: the loss is 1"
+    # 39 patients, k = 2: the second smallest is 0, or below the floor.
+    for low in (0, FLOOR - 1):
+        promise = expected(patient_level([low] * 2 + [30_000] * 37), 0.05, lowest=FLOOR)
+        assert promise.reason == "even at the floor 0.01 the target is missed: the loss is 0.05128"
+    assert expected(patient_level([0] + [30_000] * 38), 0.05, lowest=FLOOR).level == 30_000
+    assert expected(patient_level([FLOOR] * 2 + [30_000] * 37), 0.05, lowest=FLOOR).level == FLOOR
+
+
+def test_impossible_requests_say_so() -> None:
+    with pytest.raises(InputError, match=r"`alpha` must lie in \(0, 1\). Got 5."):
+        expected(patient_level([1] * 20), 5, lowest=1)
+    with pytest.raises(InputError, match="`confidence`"):
+        confident([1] * 60, 0.05, 1.0, lowest=1)
+    with pytest.raises(InputError, match="`lowest` must be a level from 1"):
+        expected(patient_level([1] * 20), 0.05, lowest=0)
+    with pytest.raises(InputError, match="must have a lesion"):
+        jumps_of([])
+    with pytest.raises(InputError, match="0 to 60000"):
+        jumps_of([TOP + 1])
+    with pytest.raises(InputError, match="0 to 60000"):
+        confident([-1] * 60, 0.05, lowest=1)
+    with pytest.raises(InputError, match="lesion voxel"):
+        jumps_of_counts(np.zeros(TOP + 1, np.int64))
+
+
+def test_voxel_counts_are_units_at_their_levels() -> None:
+    inside = np.zeros(TOP + 1, np.int64)
+    inside[[0, 700, TOP]] = 2, 1, 3
+    mine, same = jumps_of_counts(inside), jumps_of([700, 0, TOP, TOP, 0, TOP])
+    assert mine.levels.tolist() == same.levels.tolist() == [0, 700, TOP]
+    assert mine.counts.tolist() == same.counts.tolist() == [2, 1, 3]
+
+
+levels = st.one_of(st.sampled_from([0, 1, FLOOR, TOP]), st.integers(0, TOP), st.integers(FLOOR, FLOOR + 5))
+
+
+@given(
+    st.lists(st.lists(levels, min_size=1, max_size=5), min_size=1, max_size=12),
+    st.sampled_from([0.1, 0.2, 0.25, 0.3, 1 / 3, 0.5, 0.9]),
+    st.sampled_from([1, FLOOR, TOP]),
+)
+def test_expected_agrees_with_trying_every_level(units: list[list[int]], alpha: float, lowest: int) -> None:
+    n = len(units)
+    promise = expected([jumps_of(mine) for mine in units], alpha, lowest=lowest)
+    # Losses jump just above the levels: only these, the one after each, and the ends have to be tried.
+    tried = sorted({lowest, TOP} | {t + up for mine in units for t in mine for up in (0, 1) if lowest <= t + up <= TOP})
+    most = ((n + 1) * alpha - 1) / n
+    kept = [t for t in tried if mean_loss(units, t) <= most + 1e-9]
+    if (n + 1) * alpha < 1 - 1e-9:
+        assert promise.level is None
+    else:
+        assert promise.level == max(kept, default=None)
+    if promise.level is not None:
+        # The supremum is attained, and the next level exceeds the bound.
+        assert promise.risk == pytest.approx(mean_loss(units, promise.level))
+        assert promise.level == TOP or mean_loss(units, promise.level + 1) > most - 1e-9
+
+
+@given(st.lists(levels, min_size=1, max_size=40), st.sampled_from([0.05, 0.1, 0.3]))
+def test_one_unit_each_gives_the_kth_smallest(found: list[int], alpha: float) -> None:
+    k = round((len(found) + 1) * alpha * 100) // 100
+    promise = expected(patient_level(found), alpha, lowest=1)
+    assert promise.k == k
+    assert promise.level == (None if k == 0 or sorted(found)[k - 1] == 0 else sorted(found)[k - 1])
+
+
+@given(st.integers(1, 200), st.sampled_from([0.02, 0.05, 0.1, 0.5]), st.sampled_from([0.5, 0.9, 0.95]))
+def test_k_of_the_confident_promise_is_the_largest(n: int, alpha: float, confidence: float) -> None:
+    k = confident(np.full(n, TOP), alpha, confidence, lowest=1).k
+    assert k == -1 or stats.binom.cdf(k, n, alpha) <= 1 - confidence + 1e-12
+    assert stats.binom.cdf(k + 1, n, alpha) > 1 - confidence - 1e-12
+    assert (k >= 0) == (n >= least_n_confident(alpha, confidence))
+
+
+def uniform_levels(draws: int, n: int) -> NDArray[np.int64]:
+    """Levels so fine that ties are rare: P(s < t) = t / 60001."""
+    return np.random.default_rng(7).integers(0, TOP + 1, size=(draws, n))
+
+
+def test_the_risk_promised_for_patients_is_kept_and_not_by_far() -> None:
+    # s uniform: P(missed at the k-th smallest of n) has mean k / (n + 1) = 5 / 101 = .0495 (a beta of k and n - k + 1
+    # with standard deviation .0216). Over 1,000 draws the mean has a standard error of .0007.
+    chosen = [expected(patient_level(found), 0.05, lowest=1).level for found in uniform_levels(1000, 100)]
+    risks = np.array([level for level in chosen if level is not None]) / (TOP + 1)
+    assert risks.size == 1000
+    assert risks.mean() == pytest.approx(5 / 101, abs=0.0025)
+
+
+@pytest.mark.parametrize("n", [59, 93, 200])
+def test_the_confident_promise_is_broken_in_at_most_five_of_a_hundred_draws(n: int) -> None:
+    # Broken where s_(k + 1) lies above 5 % of all: P(Binomial(n, .05) <= k) = .0485 (k = 0), .0500 (1) and .0264 (4).
+    broken = np.mean([(confident(f, 0.05, lowest=1).level or 0) / (TOP + 1) > 0.05 for f in uniform_levels(1000, n)])
+    promise = confident(np.full(n, TOP), 0.05, lowest=1)
+    assert broken == pytest.approx(stats.binom.cdf(promise.k, n, 0.05), abs=0.02)
+    assert stats.binom.cdf(promise.k, n, 0.05) <= 0.05
+
+
+def clustered(draws: int, n: int) -> list[list[list[int]]]:
+    """Patients with 1 to 6 units whose levels hang together: a shared part and a part of each unit's own."""
+    random = np.random.default_rng(3)
+    shared = random.random((draws, n, 1))
+    own = random.random((draws, n, 6))
+    found = ((0.6 * shared + 0.4 * own) * TOP).astype(int)
+    many = random.integers(1, 7, size=(draws, n))
+    return [[found[d, i, : many[d, i]].tolist() for i in range(n)] for d in range(draws)]
+
+
+def test_the_expected_share_of_missed_lesions_is_kept() -> None:
+    draws, n, alpha = 400, 40, 0.1
+    population = clustered(1, 8000)[0]
+    flat = np.array([level for mine in population for level in mine])
+    weight = np.array([1 / len(mine) for mine in population for _ in mine]) / len(population)
+    order = np.argsort(flat)
+    missed_below = np.concatenate([[0.0], np.cumsum(weight[order])])
+    risks = []
+    for drawn in clustered(draws, n):
+        level = expected([jumps_of(mine) for mine in drawn], alpha, lowest=1).level
+        assert level is not None
+        risks.append(missed_below[np.searchsorted(flat[order], level)])
+    # Kept in the mean (standard error below .003), and not by falling back to a threshold that misses nothing.
+    assert 0.06 < np.mean(risks) <= alpha + 0.005
+
+
+def test_the_expected_voxel_miss_rate_is_kept_with_weights() -> None:
+    # Two levels a patient: a share w of the voxels at level s, the others at TOP; so L(t) = w 1[t > s], with w uniform
+    # from 10/1000 to 990/1000 and s uniform, independent. The true risk at t is .5 t / 60001.
+    random = np.random.default_rng(5)
+    alpha, n, risks = 0.1, 50, []
+    for _ in range(500):
+        voxels, found = random.integers(10, 991, size=n), random.integers(1, TOP, size=n)
+        patients = [Jumps(np.array([s, TOP]), np.array([w, 1000 - w])) for s, w in zip(found, voxels, strict=True)]
+        level = expected(patients, alpha, lowest=1).level
+        assert level is not None
+        risks.append(0.5 * level / (TOP + 1))
+    assert 0.07 < np.mean(risks) <= alpha + 0.003
