@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from missrate.core import store
+from missrate.core.crop import Crop
 from missrate.core.errors import LockedError, StoreError
 from missrate.core.grid import Grid
+from missrate.core.types import Prediction
 
 GRID = Grid.of((9, 8, 7), np.diag([1.0, 1.0, 3.0, 1.0]))
 
@@ -79,19 +81,20 @@ def test_a_truncated_volume_is_refused(tmp_path: Path, keep: int) -> None:
 def test_prediction_is_cropped_and_comes_back_whole(tmp_path: Path) -> None:
     levels = np.zeros(GRID.shape, np.uint16)
     levels[2:4, 5, 6] = 30_000
-    store.write_prediction(tmp_path / "p.b2nd", levels, GRID)
+    store.write_prediction(tmp_path / "p.b2nd", Prediction(Crop.whole(levels, GRID), "probability"))
     assert store.read_volume(tmp_path / "p.b2nd")[0].shape == (2, 1, 1)
-    back, grid, binary = store.read_prediction(tmp_path / "p.b2nd")
-    assert (back == levels).all()
-    assert grid == GRID
-    assert not binary
+    back = store.read_prediction(tmp_path / "p.b2nd")
+    assert (back.levels.full() == levels).all()
+    assert back.levels.grid == GRID
+    assert back.kind == "probability"
 
 
 def test_an_empty_prediction_is_a_prediction(tmp_path: Path) -> None:
-    store.write_prediction(tmp_path / "p.b2nd", np.zeros(GRID.shape, np.uint16), GRID, binary=True)
-    back, _, binary = store.read_prediction(tmp_path / "p.b2nd")
-    assert not back.any()
-    assert binary
+    nothing = Crop.whole(np.zeros(GRID.shape, np.uint16), GRID)
+    store.write_prediction(tmp_path / "p.b2nd", Prediction(nothing, "mask"))
+    back = store.read_prediction(tmp_path / "p.b2nd")
+    assert not back.levels.full().any()
+    assert back.kind == "mask"
 
 
 def _hold(folder: Path) -> None:

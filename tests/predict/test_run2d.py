@@ -187,8 +187,9 @@ def test_a_case_of_a_view_is_predicted_as_its_scan(tmp_path: Path) -> None:
     views, image_XYZ, grid = materialised(tmp_path, view)
     run, out = bright(tmp_path, view=view), tmp_path / "predictions" / "a.b2nd"
     run2d.predict_case(run, views, "a", out)
-    levels_XYZ, found_grid, binary = store.read_prediction(out)
-    assert found_grid == grid and not binary and levels_XYZ.max() == TOP
+    predicted = store.read_prediction(out)
+    levels_XYZ = predicted.levels.full()
+    assert predicted.levels.grid == grid and predicted.kind == "probability" and levels_XYZ.max() == TOP
     assert np.array_equal(levels_XYZ, run2d.predict_scan(run2d.load_run(run), image_XYZ, grid))
 
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,10 @@ from scipy.ndimage import gaussian_filter
 
 from missrate import split
 from missrate.core import store
+from missrate.core.crop import Crop
 from missrate.core.quantise import encode
 from missrate.core.seed import generator
-from missrate.core.types import LESION, Entry, LabelMeaning, Matching
+from missrate.core.types import LESION, Entry, LabelMeaning, Matching, Prediction
 from missrate.predict.null import NULL_ARMS
 from missrate.prepare import manifest
 from missrate.prepare.case import prepare_case
@@ -47,7 +48,7 @@ def make(root: Path, options: Options) -> dict[str, Any]:
     study = _study(options)
     prepared = {name: root / "prepared" / name for name in study.sources}
     _prepare(prepared["target"], options)
-    split.split(prepared["target"] / "manifest.json", study.split, root / "split.json")
+    split.split(prepared["target"] / "manifest.json", study.partition, root / "split.json")
     value = store.read_json(root / "split.json")
     folds: list[int | None] = list(range(options.folds)) if options.folds else [None]
     test = {c: p for c, p in value["cases"].items() if options.folds or value["patients"][p] == "test"}
@@ -121,7 +122,8 @@ def _evaluate(root: Path, arm: str, options: Options, value: dict[str, Any]) -> 
         scan = data.load(case_id, patient_id)
         path = root / "predictions" / arm / f"{case_id}.b2nd"
         levels_XYZ = encode(_probability(arm, scan.label_XYZ == LESION, index, options))
-        store.write_prediction(path, levels_XYZ, scan.grid, binary=arm in NULL_ARMS[:2])
+        kind: Literal["mask", "probability"] = "mask" if arm in NULL_ARMS[:2] else "probability"
+        store.write_prediction(path, Prediction(Crop.whole(levels_XYZ, scan.grid), kind))
         work.measure(
             data.folder,
             case_id,

@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from missrate.core.crop import Crop
 from missrate.core.errors import DataError
+from missrate.core.grid import Grid, as_ras, index_as_ras, require_same
 from missrate.core.quantise import TOP, encode
+from missrate.core.types import Points, Prediction
 
 Levels = NDArray[np.uint16]
 
@@ -63,3 +66,25 @@ def _slabs(values: NDArray[Any], axis: int) -> Iterator[NDArray[Any]]:
         yield values
     else:
         yield from np.moveaxis(values, axis, 0)
+
+
+def onto(prediction: Prediction, grid: Grid, axcodes: str) -> Prediction:
+    """A prediction as it lies on the reference's grid, never resampled.
+
+    One that knows pixels only holds its axes as the reference's file does (``axcodes``) and is turned. Raises
+    GridError when the two are not the same grid.
+    """
+    levels = prediction.levels
+    if levels.grid.affine is None and grid.affine is not None:
+        turned = as_ras(levels.full(), axcodes)
+        require_same(grid, Grid.of(turned.shape, None), names=("reference", "prediction"))
+        return Prediction(Crop.whole(turned, grid), prediction.kind)
+    require_same(grid, levels.grid, names=("reference", "prediction"))
+    return Prediction(Crop(levels.values_XYZ, levels.start, grid), prediction.kind)
+
+
+def points_onto(points: Points, grid: Grid, axcodes: str) -> Points:
+    """Candidates whose places are those of the RAS+ array or millimetres."""
+    if points.space == "mm":
+        return points
+    return Points(index_as_ras(points.position_CX, axcodes, grid.shape), "voxel", points.level)

@@ -84,6 +84,18 @@ def from_ras(
     return turned, grid.matrix @ inv_ornt_aff(turn, values_XYZ.shape)
 
 
+def as_ras(values: NDArray[np.generic], axcodes: str) -> NDArray[np.generic]:
+    """An array without an affine of its own, whose axes run as ``axcodes`` say, turned and flipped to RAS+."""
+    return np.asarray(apply_orientation(values, ornt_transform(axcodes2ornt(axcodes), axcodes2ornt("RAS"))))
+
+
+def index_as_ras(index_CX: NDArray[np.floating], axcodes: str, shape_XYZ: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Voxel indices (C, 3) of an array whose axes run as ``axcodes`` say, as indices of the RAS+ array."""
+    back = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axcodes))
+    homogeneous_C4 = np.concatenate([index_CX, np.ones((len(index_CX), 1))], axis=1)
+    return np.asarray((homogeneous_C4 @ inv_ornt_aff(back, shape_XYZ).T)[:, :3], np.float64)
+
+
 def axcodes(affine: NDArray[np.floating]) -> str:
     """The direction of each axis as letters, such as "LPS"."""
     return "".join(nib.aff2axcodes(affine))

@@ -15,9 +15,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from missrate.core.crop import Crop
 from missrate.core.errors import DataError, LockedError, StoreError
 from missrate.core.grid import Grid
-from missrate.core.types import LabelledScan, LabelMeaning
+from missrate.core.types import LabelledScan, LabelMeaning, Prediction
 
 MANIFEST = "missrate/manifest/1"
 CASE = "missrate/case/1"
@@ -27,15 +28,20 @@ VIEW = "missrate/view/1"
 PROVENANCE = "missrate/provenance/1"
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """The whole file or nothing, whenever the process or the machine stops. Raises StoreError with the reason."""
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """The whole file or nothing, whenever the process or the machine stops. Raises StoreError with the reason.
+
+    ``durable=False`` for the many small files of one stage: whole or absent whenever the process is killed; after
+    a power failure a damaged one is found when it is read.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -132,7 +138,7 @@ def write_volume(path: Path, values_XYZ: NDArray[np.generic], meta: dict[str, An
         dparams={"nthreads": 1},
         meta={"missrate": json.dumps(meta, sort_keys=True)},
     )
-    write_atomic(path, packed.to_cframe())
+    write_atomic(path, packed.to_cframe(), durable=False)
 
 
 def read_volume(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
@@ -155,27 +161,31 @@ def grid_from_json(value: dict[str, Any]) -> Grid:
     return Grid.of(tuple(value["shape"]), affine)
 
 
-def write_prediction(path: Path, levels_XYZ: NDArray[np.uint16], grid: Grid, *, binary: bool = False) -> None:
-    """Levels cropped to the box in which they are not 0, with the whole grid beside them."""
-    where = (
-        np.argwhere(levels_XYZ.any(axis=(1, 2))),
-        np.argwhere(levels_XYZ.any(axis=(0, 2))),
-        np.argwhere(levels_XYZ.any(axis=(0, 1))),
-    )
-    box = [(int(w[0, 0]), int(w[-1, 0]) + 1) if w.size else (0, 1) for w in where]
-    meta = {"schema": PREDICTION, "grid": grid_to_json(grid), "box": box, "binary": binary}
-    write_volume(path, levels_XYZ[tuple(slice(*b) for b in box)], meta)
+def write_crop(path: Path, crop: Crop, meta: dict[str, Any]) -> None:
+    """The smallest box in which something is, with the whole grid beside it."""
+    small = crop.trimmed()
+    box = [[b.start, b.stop] for b in small.box]
+    write_volume(path, small.values_XYZ, meta | {"grid": grid_to_json(crop.grid), "box": box})
 
 
-def read_prediction(path: Path) -> tuple[NDArray[np.uint16], Grid, bool]:
-    """Levels on the scan's whole grid, the grid, and whether the prediction was a mask."""
-    cropped, meta = read_volume(path)
-    if meta.get("schema") != PREDICTION:
-        raise StoreError(f"{path} must have schema {PREDICTION}. Got {meta.get('schema')!r}.")
-    grid = grid_from_json(meta["grid"])
-    levels_XYZ = np.zeros(grid.shape, np.uint16)
-    levels_XYZ[tuple(slice(*b) for b in meta["box"])] = cropped
-    return levels_XYZ, grid, bool(meta["binary"])
+def read_crop(path: Path, schema: str | None = None) -> tuple[Crop, dict[str, Any]]:
+    """The box, and what else was written. Raises StoreError also for another schema than ``schema``."""
+    values_XYZ, meta = read_volume(path)
+    if schema is not None and meta.get("schema") != schema:
+        raise StoreError(f"{path} must have schema {schema}. Got {meta.get('schema')!r}.")
+    x, y, z = (int(begin) for begin, _ in meta["box"])
+    return Crop(values_XYZ, (x, y, z), grid_from_json(meta["grid"])), meta
+
+
+def write_prediction(path: Path, prediction: Prediction) -> None:
+    """Levels cropped to the box in which they are not 0."""
+    write_crop(path, prediction.levels, {"schema": PREDICTION, "binary": prediction.kind == "mask"})
+
+
+def read_prediction(path: Path) -> Prediction:
+    """The inverse of ``write_prediction``; errors as in ``read_crop``."""
+    crop, meta = read_crop(path, PREDICTION)
+    return Prediction(crop, "mask" if meta["binary"] else "probability")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,16 +207,26 @@ class Prepared:
         return self.folder / "cases" / case_id
 
     def load(self, case_id: str, patient_id: str) -> LabelledScan:
-        """Image in int16 and label in uint8, with what the source's numbers meant already applied (core.types)."""
-        folder = self.case_folder(case_id)
-        image_XYZ, meta = read_volume(folder / "image.b2nd")
-        source_XYZ, about = read_volume(folder / "label.b2nd")
-        label_XYZ = LabelMeaning(**about["meaning"]).apply(source_XYZ)
-        if image_XYZ.shape != label_XYZ.shape:
+        """Image in int16 and label in uint8, with what the source's numbers meant already applied (core.types).
+
+        A case that has no image, only a label, gets one of 0 HU.
+        """
+        label, path = self.load_label(case_id), self.case_folder(case_id) / "image.b2nd"
+        if not path.exists():
+            image_XYZ = np.zeros(label.grid.shape, np.int16)
+            return LabelledScan(case_id, patient_id, image_XYZ, label.full(), label.grid)
+        image_XYZ, meta = read_volume(path)
+        if image_XYZ.shape != label.grid.shape:
             raise DataError(
-                f"{case_id}: image and label in {folder} must have one shape. Got {image_XYZ.shape}, {label_XYZ.shape}."
+                f"{case_id}: image and label in {self.folder} must have one shape. "
+                f"Got {image_XYZ.shape}, {label.grid.shape}."
             )
-        return LabelledScan(case_id, patient_id, image_XYZ, label_XYZ, grid_from_json(meta["grid"]))
+        return LabelledScan(case_id, patient_id, image_XYZ, label.full(), grid_from_json(meta["grid"]))
+
+    def load_label(self, case_id: str) -> Crop:
+        """The label alone, as in ``load``, in the box in which it is not background."""
+        source, meta = read_crop(self.case_folder(case_id) / "label.b2nd")
+        return Crop(LabelMeaning(**meta["meaning"]).apply(source.values_XYZ), source.start, source.grid)
 
 
 @dataclass(frozen=True, slots=True)

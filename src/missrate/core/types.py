@@ -35,6 +35,11 @@ class LabelMeaning(Frozen):
 
     def apply(self, labels_XYZ: NDArray[np.generic]) -> NDArray[np.uint8]:
         """The source's numbers as BACKGROUND, LESION, ORGAN, IGNORED; the same shape."""
+        if labels_XYZ.dtype == np.uint8:  # one look at a table
+            table = np.full(256, BACKGROUND, np.uint8)
+            for values, target in ((self.organ, ORGAN), (self.ignore, IGNORED), (self.lesion, LESION)):
+                table[list(values)] = target
+            return np.asarray(table[labels_XYZ], np.uint8)
         result = np.full(labels_XYZ.shape, BACKGROUND, np.uint8)
         for values, target in ((self.organ, ORGAN), (self.ignore, IGNORED), (self.lesion, LESION)):
             if values:
@@ -94,7 +99,8 @@ class Prediction:
 class Points:
     """Candidates without voxels: a place and a score each. ``space`` says what the places are.
 
-    ``mm``: RAS+ millimetres; ``voxel``: indices of the reference's array as its file holds it.
+    ``mm``: RAS+ millimetres; ``voxel``: indices of the reference's array, by readers as its file holds it
+    (``foreign.points_onto`` turns them to those of the RAS+ array).
     """
 
     position_CX: NDArray[np.float64]  # (C, 3)

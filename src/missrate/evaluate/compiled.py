@@ -69,14 +69,7 @@ class Voxels:
         if voxels.size == 0:
             return voxels, np.empty(0, np.int64), np.empty(0, np.uint16)
         box, place = self._place(voxels)
-        number, count = kernels.label(voxels, self._sizes[1], self._sizes[2], box, place)
-        lead = np.full(count, np.iinfo(np.int64).max)
-        np.minimum.at(lead, number, self._along_xyz(voxels))
-        rank = np.empty(count, np.int64)
-        rank[np.argsort(lead)] = np.arange(count)
-        lesion = rank[number]
-        peak = np.zeros(count, np.uint16)
-        np.maximum.at(peak, lesion, level)
+        lesion, peak = kernels.label(voxels, level, np.array(self._sizes, np.int64), self._strides, box, place)
         return voxels, lesion, peak
 
     def _place(self, voxels: Ints) -> tuple[Ints, NDArray[np.int32]]:
@@ -117,7 +110,7 @@ class Voxels:
         level = np.minimum(level, np.uint16(highest))
         lesion_voxels, lesion_of, _ = self._lesions
         box, place = self._place(voxels)
-        order = np.argsort(TOP - level, kind="stable")
+        order = np.argsort(TOP - level, kind="stable") if level.min() < level.max() else np.arange(level.size)
         rows = kernels.grow(voxels, level, order, self._sizes[1], self._sizes[2], box, place)
         row_level, *parts, row_of = rows
         sizes = np.array(self._sizes, np.int64)
@@ -125,8 +118,8 @@ class Voxels:
             row_level, *parts, lesion_voxels, lesion_of, sizes, self._strides
         )
         lesions = max(self.lesion_peak.size, 1)
-        _, mine, theirs = np.intersect1d(voxels, lesion_voxels, assume_unique=True, return_indices=True)
-        pair, shared = np.unique(at[row_of[mine]].astype(np.int64) * lesions + lesion_of[theirs], return_counts=True)
+        keys = kernels.shared(voxels, row_of, at, lesion_voxels, lesion_of, lesions)
+        pair, shared = np.unique(keys, return_counts=True)
         back = np.argsort(at)
         return Tree(
             lowest=lowest,

@@ -5,6 +5,7 @@ Shapes: XYZ voxels, N voxels of a mask or places of its surface.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -14,6 +15,10 @@ from scipy.spatial import KDTree
 from missrate.core.errors import DataError, GridError, InputError
 from missrate.core.surfaces import Pair, Spread, SurfaceDistances
 from missrate.evaluate._surfel_area import areas_mm2
+from missrate.evaluate.plain import has_numba
+
+NEIGHBOURS = 500
+"""About so many voxels around a place are looked at before a tree is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,42 @@ def _both(surfaces: list[_Surface], spacing_mm: tuple[float, float, float]) -> P
 def _directed(source: _Surface, target: _Surface, spacing_mm: tuple[float, float, float]) -> Spread:
     if target.weight_N.size == 0:
         return Spread(np.empty(0), np.empty(0), without=float(source.weight_N.sum()))
-    tree = KDTree(target.place_NX * np.array(spacing_mm), balanced_tree=False)
-    nearest_N, _ = tree.query(source.place_NX * np.array(spacing_mm))
-    distance_mm, inverse = np.unique(np.asarray(nearest_N, np.float64).round(9), return_inverse=True)
+    nearest_N = np.full(source.weight_N.size, np.inf)
+    if has_numba() and source.weight_N.size > 0:
+        nearest_N = _near(source, target, spacing_mm)
+    far_N = np.isinf(nearest_N)
+    if far_N.any():
+        tree = KDTree(target.place_NX * np.array(spacing_mm), balanced_tree=False)
+        nearest_N[far_N], _ = tree.query(source.place_NX[far_N] * np.array(spacing_mm))
+    distance_mm, inverse = np.unique(nearest_N.round(9), return_inverse=True)
     return Spread(distance_mm, np.asarray(np.bincount(inverse, source.weight_N), np.float64))
+
+
+def _near(source: _Surface, target: _Surface, spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
+    """The distance in mm of each place to the target where that is small, infinite elsewhere, (N,).
+
+    Most places have the other surface within a few voxels: looking there, nearest first, is cheaper than any tree.
+    """
+    from missrate.evaluate import kernels
+
+    offset_KX, distance_K = _neighbourhood(spacing_mm)
+    reach_X = np.abs(offset_KX).max(axis=0)
+    low_X = np.minimum(source.place_NX.min(axis=0), target.place_NX.min(axis=0)) - reach_X
+    high_X = np.maximum(source.place_NX.max(axis=0), target.place_NX.max(axis=0)) + reach_X
+    x, y, z = (int(n) for n in high_X - low_X + 1)
+    strides_X, filled = np.array([y * z, z, 1]), np.zeros(x * y * z, np.uint8)
+    filled[(target.place_NX - low_X) @ strides_X] = 1
+    hit_N = kernels.first_hit((source.place_NX - low_X) @ strides_X, filled, offset_KX @ strides_X)
+    return np.where(hit_N < 0, np.inf, distance_K[hit_N])
+
+
+@lru_cache(maxsize=64)
+def _neighbourhood(spacing_mm: tuple[float, float, float]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Every step (K, 3) up to some distance, nearest first, and the distances in mm."""
+    radius_mm = np.cbrt(NEIGHBOURS * np.prod(spacing_mm) * 3.0 / (4.0 * np.pi))
+    reach = [int(radius_mm / side) for side in spacing_mm]
+    offset_KX = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1).reshape(-1, 3)
+    distance_K = np.linalg.norm(offset_KX * np.array(spacing_mm), axis=1)
+    order = np.argsort(distance_K, kind="stable")
+    order = order[distance_K[order] <= radius_mm]
+    return offset_KX[order], distance_K[order]

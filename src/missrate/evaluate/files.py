@@ -32,7 +32,7 @@ def save(path: Path, case: CaseStatistics) -> None:
         # A ZipInfo of its own bears the format's first date: the bytes hold no clock.
         file.writestr(zipfile.ZipInfo("case.json"), text, zipfile.ZIP_DEFLATED)
         file.writestr(zipfile.ZipInfo("arrays"), b"".join(packed))
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue(), durable=False)
 
 
 def load(path: Path) -> CaseStatistics:

@@ -156,11 +156,13 @@ def _cells(voxels, size1, size2, box, stride0, stride1):
 
 
 @njit(cache=True)
-def label(voxels, size1, size2, box, place):
-    """26-connected components of sparse voxels: a number from 0 for each voxel, and how many there are.
+def label(voxels, level, sizes, strides, box, place):
+    """26-connected components of sparse voxels: the number of each voxel from 0, and of each component its peak.
 
-    ``place`` is 0 everywhere and has one cell for each of the box with its border.
+    Components are numbered by their first voxel along x, y, z (``strides`` in memory order). ``place`` is 0 everywhere
+    and has one cell for each of the box with its border.
     """
+    size1, size2 = sizes[1], sizes[2]
     stride1 = box[2, 1] - box[2, 0] + 3
     stride0 = stride1 * (box[1, 1] - box[1, 0] + 3)
     steps, cells = _offsets(stride0, stride1), _cells(voxels, size1, size2, box, stride0, stride1)
@@ -181,7 +183,47 @@ def label(voxels, size1, size2, box, place):
             count += 1
         else:
             number[n] = number[root]
-    return number, count
+    lead, peak = np.full(count, 1 << 62, np.int64), np.zeros(count, np.uint16)
+    for n in range(voxels.size):
+        row = voxels[n] // size2
+        along = (row // size1) * strides[0] + (row % size1) * strides[1] + (voxels[n] % size2) * strides[2]
+        lead[number[n]] = min(lead[number[n]], along)
+        peak[number[n]] = max(peak[number[n]], level[n])
+    order = np.argsort(lead)
+    rank = np.empty(count, np.int64)
+    for k in range(count):
+        rank[order[k]] = k
+    return rank[number], peak[order]
+
+
+@njit(cache=True)
+def shared(voxels, row_of, place_of, lesion_voxels, lesion_of, lesions):
+    """For every voxel of both lists (ascending), its row times ``lesions`` plus its lesion."""
+    keys = np.empty(min(voxels.size, lesion_voxels.size), np.int64)
+    n, v, found = 0, 0, 0
+    while n < voxels.size and v < lesion_voxels.size:
+        if voxels[n] == lesion_voxels[v]:
+            keys[found] = np.int64(place_of[row_of[n]]) * lesions + lesion_of[v]
+            found += 1
+            n += 1
+            v += 1
+        elif voxels[n] < lesion_voxels[v]:
+            n += 1
+        else:
+            v += 1
+    return keys[:found]
+
+
+@njit(cache=True)
+def first_hit(cells, filled, steps):
+    """For each cell the first of ``steps`` that leads to a filled cell, -1 for none."""
+    hit = np.full(cells.size, -1, np.int64)
+    for n in range(cells.size):
+        for k in range(steps.size):
+            if filled[cells[n] + steps[k]] != 0:
+                hit[n] = k
+                break
+    return hit
 
 
 @njit(cache=True)

@@ -3,6 +3,9 @@
 It is also what runs where numba is not installed: the same results, much slower on maps with many levels.
 """
 
+import importlib.util
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +17,12 @@ from missrate.core.quantise import TOP, Levels, encode
 
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.int32]
+
+
+@cache
+def has_numba() -> bool:
+    """Whether the compiled pass can run."""
+    return importlib.util.find_spec("numba") is not None
 
 
 class Voxels:

@@ -1,6 +1,5 @@
 """One pass over a reference mask and a prediction: ``CaseStatistics``."""
 
-import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from missrate.core.errors import DataError
 from missrate.core.grid import Grid, require_same
 from missrate.core.quantise import TOP
 from missrate.core.types import Points, Prediction
+from missrate.evaluate import plain
 from missrate.evaluate.distances import measure as measure_distances
 
 logger = logging.getLogger(__name__)
@@ -157,6 +157,11 @@ def raised_floor(inside: Histogram, outside: Histogram, floor: int, total: int) 
     return max(floor, min(int(levels[active <= most][0]) if (active <= most).any() else TOP, highest))
 
 
+def nothing(grid: Grid) -> Prediction:
+    """An empty prediction: all lesions are missed, and there is no false positive."""
+    return Prediction(Crop(np.zeros((1, 1, 1), np.uint16), (0, 0, 0), grid), "mask")
+
+
 def diagonal_mm(grid: Grid) -> float | None:
     """From the middle of the first voxel to that of the last; None where there are pixels only."""
     if grid.spacing_mm is None:
@@ -166,9 +171,7 @@ def diagonal_mm(grid: Grid) -> float | None:
 
 def _backend() -> Any:
     """The compiled pass, or the plain one where numba is not installed."""
-    if importlib.util.find_spec("numba") is None:
-        from missrate.evaluate import plain
-
+    if not plain.has_numba():
         logger.warning("numba is not installed: the plain evaluation runs instead, which can take minutes a scan.")
         return plain.Voxels
     from missrate.evaluate import compiled

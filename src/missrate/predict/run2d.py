@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from missrate.core import checkpoint, store
+from missrate.core.crop import Crop
 from missrate.core.errors import DataError, StoreError
 from missrate.core.grid import Grid
 from missrate.core.patch import AIR_HU, cut
 from missrate.core.precision import uses_bf16
 from missrate.core.quantise import encode
 from missrate.core.recipe import Recipe, read_recipe
+from missrate.core.types import Prediction
 from missrate.models._build import build_model
 
 Z_CHUNK = 8
@@ -136,7 +138,7 @@ def predict_case(run: Path, views_folder: Path, case_id: str, out: Path, *, reci
     case = store.read_view(views_folder, case_id)
     probability_XYZ = predict_image(loaded, case.image_XYZ)
     native_XYZ = loaded.recipe.view.invert(probability_XYZ, case.box, case.grid)
-    store.write_prediction(out, _levels(native_XYZ), case.grid)
+    store.write_prediction(out, Prediction(Crop.whole(_levels(native_XYZ), case.grid), "probability"))
 
 
 def _levels(probability_XYZ: NDArray[np.float32]) -> NDArray[np.uint16]:

@@ -17,15 +17,28 @@ def with_patients(entries: list[Entry], table: Path | None) -> list[Entry]:
     """
     if table is None:
         return entries
+    patients = column(entries, table, "patient_id")
+    return [Entry(e.case_id, patients[e.case_id], e.image, e.label) for e in entries]
+
+
+def column(entries: list[Entry], table: Path, name: str) -> dict[str, str]:
+    """What a CSV with the column ``case_id`` says of each case in the column ``name``.
+
+    Raises DataError when there is no such column, and when a case is missing from the table.
+    """
     try:
         with table.open(newline="", encoding="utf-8") as file:
-            patients = {row["case_id"]: row["patient_id"] for row in csv.DictReader(file)}
-    except (OSError, KeyError) as error:
-        raise DataError(f"{table} must be a CSV with columns case_id and patient_id. Got: {error!r}.") from error
-    absent = [entry.case_id for entry in entries if entry.case_id not in patients]
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table} must be a readable CSV. Got: {error}.") from error
+    columns = list(rows[0]) if rows else []
+    if "case_id" not in columns or name not in columns:
+        raise DataError(f"{table} must be a CSV with columns case_id and {name}. Got {', '.join(columns) or 'none'}.")
+    values = {row["case_id"]: row[name] or "" for row in rows}
+    absent = [entry.case_id for entry in entries if entry.case_id not in values]
     if absent:
         raise DataError(f"{table} must name every case. Got none for {', '.join(absent[:5])} ({len(absent)} in all).")
-    return [Entry(e.case_id, patients[e.case_id], e.image, e.label) for e in entries]
+    return {entry.case_id: values[entry.case_id] for entry in entries}
 
 
 def finish(folder: Path, source: str, entries: list[Entry]) -> list[Path]:
@@ -43,7 +56,8 @@ def finish(folder: Path, source: str, entries: list[Entry]) -> list[Path]:
             refused.append(store.read_json(refusal))
             continue
         case = store.read_json(folder / "cases" / entry.case_id / "case.json", store.CASE)
-        twin = seen.setdefault(case["image_hash"], entry.case_id)
+        voxels = case["image_hash"] or case["label_hash"]
+        twin = seen.setdefault(voxels, entry.case_id) if voxels else entry.case_id
         if twin != entry.case_id:
             reason = f"Scans must differ. Got the same voxels as {twin}; perhaps one patient under two ids."
             refused.append({"case_id": entry.case_id, "patient_id": entry.patient_id, "reason": reason})

@@ -131,7 +131,7 @@ def _prediction(material: Material, arm: Arm, fold: int | None, scan: LabelledSc
     path, threshold = material.predictions[arm.name][fold] / f"{scan.case_id}.b2nd", arm.threshold(fold)
     if threshold is None or not path.exists():
         return np.zeros(scan.grid.shape, np.bool_)
-    levels_XYZ, _, _ = store.read_prediction(path)
+    levels_XYZ = store.read_prediction(path).levels.full()
     return np.asarray(levels_XYZ >= level_of(threshold))
 
 

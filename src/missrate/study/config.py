@@ -12,15 +12,19 @@ from missrate.core.errors import ConfigError
 from missrate.core.recipe import PredictConfig, Recipe, TrainConfig
 from missrate.core.types import SAFE_ID, LabelMeaning
 from missrate.core.view import View
+from missrate.readers._detect import detect
 from missrate.split import SplitConfig
 
 NULL_ARMS = ("nothing", "everything", "location_prior")
 
 
 class SourceConfig(Frozen):
-    """Where scans come from. ``path`` is relative to the study file; ``options`` is the Config of the reader."""
+    """Where scans come from. ``path`` is relative to the study file; ``options`` is the Config of the reader.
 
-    reader: str
+    Without ``reader`` the one that recognises the folder.
+    """
+
+    reader: str = ""
     path: Path | None = None
     labels: LabelMeaning | None = None
     patients: Path | None = None
@@ -28,7 +32,11 @@ class SourceConfig(Frozen):
 
 
 class ArmConfig(Frozen):
-    """One model of a study: trained here, or another arm's run applied differently, or a folder of predictions."""
+    """One model of a study: trained here, or another arm's run applied differently, or a folder of predictions.
+
+    ``predictions`` is one folder, or one for each source. Where its last part is "*" every folder there is an arm, and
+    the "*" in ``name`` becomes the folder's name. ``reader`` names their format, which otherwise is recognised.
+    """
 
     name: str
     model: str | None = None
@@ -39,13 +47,14 @@ class ArmConfig(Frozen):
     train: dict[str, Any] = Field(default_factory=dict)
     predict: PredictConfig = PredictConfig()
     run: str | None = None
-    predictions: Path | None = None
+    predictions: Path | dict[str, Path] | None = None
+    reader: str | None = None
     evaluate: bool = True
 
     @field_validator("name")
     @classmethod
     def _safe_name(cls, name: str) -> str:
-        if not SAFE_ID.fullmatch(name) or name in NULL_ARMS:
+        if not SAFE_ID.fullmatch(name.replace("*", "x")) or name in NULL_ARMS:
             raise ValueError(f"must be letters, digits, '.', '_' or '-', and none of {', '.join(NULL_ARMS)}")
         return name
 
@@ -53,11 +62,21 @@ class ArmConfig(Frozen):
     def _one_kind(self) -> Self:
         if sum(value is not None for value in (self.model, self.run, self.predictions)) != 1:
             raise ValueError("must have exactly one of model, run, predictions")
+        if "*" in self.name and self.predictions is None:
+            raise ValueError("a name with * must have predictions whose last part is *")
         return self
+
+    def folder(self, source: str) -> Path | None:
+        """Where its predictions of one source lie."""
+        return self.predictions.get(source) if isinstance(self.predictions, dict) else self.predictions
 
 
 class EvaluateConfig(Frozen):
-    """``against`` is the reference arm of all comparisons (default: the first evaluated arm)."""
+    """``against`` is the reference arm of all comparisons (default: the first evaluated arm).
+
+    ``null_arms``: all that can be had, none, or those named. ``metrics`` beyond the usual ones; ``subgroups`` are
+    columns of the source's ``patients`` table.
+    """
 
     target: Target = Target(false_positives_per_scan=2.0, false_positive_ml_per_scan=20.0)
     thresholds: tuple[float, ...] = (0.5,)
@@ -66,7 +85,10 @@ class EvaluateConfig(Frozen):
     floor: float = Field(default=0.01, gt=0, le=1)
     against: str | None = None
     resamples: int = Field(default=2000, ge=100)
-    null_arms: bool = True
+    null_arms: bool | tuple[Literal["nothing", "everything", "location_prior"], ...] = True
+    metrics: tuple[str, ...] = ()
+    tolerances_mm: tuple[float, ...] = (2.0,)
+    subgroups: tuple[str, ...] = ()
     missing: Literal["fail", "as-misses"] = "fail"
 
 
@@ -79,10 +101,13 @@ class ReportConfig(Frozen):
 
 
 class StudyConfig(Frozen):
-    """A whole study. ``models`` holds, for each model, the config that all of its arms share."""
+    """A whole study. ``models`` holds, for each model, the config that all of its arms share.
 
-    sources: dict[str, SourceConfig]
-    split: SplitConfig
+    Without ``split`` nothing is trained, and every case of every source is tested.
+    """
+
+    sources: dict[str, SourceConfig] = Field(min_length=1)
+    split: SplitConfig | None = None
     view: View = View()
     budget: TrainConfig = TrainConfig()
     models: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -96,17 +121,46 @@ class StudyConfig(Frozen):
         if len(set(names)) != len(names):
             raise ValueError(f"arms must have different names, got {', '.join(names)}")
         trained = [arm.name for arm in self.arms if arm.model]
-        used = [self.split.source, *(arm.source for arm in self.arms if arm.source)]
-        _require("source", used, list(self.sources))
+        tested = [self.split.source] if self.split else []
+        _require("source", [*tested, *(arm.source for arm in self.arms if arm.source)], list(self.sources))
+        self._require_training_patients()
         for index, arm in enumerate(self.arms):
             if arm.init.startswith("arm:"):  # only earlier ones, so that no arm can start from itself
                 _require("init = arm:", [arm.init[4:]], [a.name for a in self.arms[:index] if a.model])
         _require("run =", [a.run for a in self.arms if a.run], trained)
         evaluated = [arm.name for arm in self.arms if arm.evaluate]
-        _require("[evaluate] against", [self.evaluate.against] if self.evaluate.against else [], evaluated)
+        if not any("*" in name for name in names):  # otherwise when its folders are known
+            _require("[evaluate] against", [self.evaluate.against] if self.evaluate.against else [], evaluated)
         if not evaluated:
             raise ValueError("at least one arm must be evaluated")
         return self
+
+    def _require_training_patients(self) -> None:
+        if self.trains and (self.split is None or (self.split.parts is not None and not self.split.parts.get("train"))):
+            raise ValueError("a study that trains must have [split] with folds, or with parts that name train")
+
+    @property
+    def trains(self) -> bool:
+        """Whether any arm is trained here; otherwise sources need no images."""
+        return any(arm.model is not None for arm in self.arms)
+
+    @property
+    def partition(self) -> SplitConfig:
+        """How the tested source is split; only of a study ``of`` one source, where there is no [split]."""
+        assert self.split is not None
+        return self.split
+
+    def of(self, source: str) -> "StudyConfig":
+        """The study of one source, all of whose cases are tested."""
+        whole = SplitConfig(source=source, parts={"test": 1.0})
+        return self.model_copy(update={"sources": {source: self.sources[source]}, "split": whole})
+
+    def null_arms(self) -> tuple[str, ...]:
+        """Those that are asked for; without training patients there is no location prior."""
+        if isinstance(self.evaluate.null_arms, tuple):
+            return self.evaluate.null_arms
+        known = NULL_ARMS if self.trains else NULL_ARMS[:2]
+        return known if self.evaluate.null_arms else ()
 
     def arm(self, name: str) -> ArmConfig:
         """The arm of this name; it exists."""
@@ -119,7 +173,7 @@ class StudyConfig(Frozen):
         train = parse(TrainConfig, self.budget.model_dump() | arm.train, where=where)
         values = arm.model_dump(include={"model", "loss", "init", "predict"})
         config = self.models.get(arm.model, {}) | arm.config
-        values |= {"arm": arm.name, "config": config, "seed": self.split.seed}
+        values |= {"arm": arm.name, "config": config, "seed": self.partition.seed}
         return parse(Recipe, values | {"view": self.view, "train": train}, where=f"arm {arm.name!r}")
 
     def reused(self, arm: ArmConfig) -> Recipe:
@@ -134,11 +188,11 @@ def read_study(path: Path, assignments: list[str]) -> StudyConfig:
     study = parse(StudyConfig, override(read_toml(path), assignments), where=path.name)
     folder = path.resolve().parent
     sources = {name: _anchored(source, folder) for name, source in study.sources.items()}
-    arms = tuple(
-        arm.model_copy(update={"predictions": folder / arm.predictions}) if arm.predictions else arm
-        for arm in study.arms
-    )
+    arms = tuple(each for arm in study.arms for each in _expanded(arm, folder, list(study.sources)))
     study = study.model_copy(update={"sources": sources, "arms": arms})
+    if study.split is None and len(sources) == 1:
+        study = study.of(next(iter(sources)))
+    parse(StudyConfig, study.model_dump(), where=path.name)  # the names of arms that were found must differ, too
     for source in study.sources.values():
         catalog.load("readers", source.reader)
     for arm in study.arms:
@@ -181,8 +235,50 @@ def _require_equal_budgets(study: StudyConfig) -> None:
 
 
 def _anchored(source: SourceConfig, folder: Path) -> SourceConfig:
-    paths = {key: folder / value for key in ("path", "patients") if (value := getattr(source, key)) is not None}
+    paths: dict[str, Any] = {
+        key: folder / value for key in ("path", "patients") if (value := getattr(source, key)) is not None
+    }
+    if not source.reader:
+        if source.path is None:
+            raise ConfigError("A source must have a path or a reader. Got neither.")
+        paths["reader"] = detect(paths["path"])
     return source.model_copy(update=paths)
+
+
+def _expanded(arm: ArmConfig, folder: Path, sources: list[str]) -> list[ArmConfig]:
+    """The arm with its folders anchored, or one arm for each folder that its "*" stands for."""
+    if arm.predictions is None:
+        return [arm]
+    given = arm.predictions if isinstance(arm.predictions, dict) else dict.fromkeys(sources, arm.predictions)
+    paths = {source: folder / path for source, path in given.items()}
+    _known_sources(arm.name, list(paths), sources)
+    if all(path.name != "*" for path in paths.values()):
+        return [arm.model_copy(update={"predictions": paths})]
+    found = {source: _folders(path.parent) if path.name == "*" else [] for source, path in paths.items()}
+    names = sorted({name for each in found.values() for name in each})
+    if not names:
+        raise ConfigError(f"predictions of arm {arm.name!r} must name folders. Got none at {given}.")
+    return [
+        arm.model_copy(
+            update={
+                "name": arm.name.replace("*", name) if "*" in arm.name else f"{arm.name}-{name}",
+                "predictions": {s: p.parent / name if p.name == "*" else p for s, p in paths.items()},
+            }
+        )
+        for name in names
+    ]
+
+
+def _known_sources(arm: str, used: list[str], known: list[str]) -> None:
+    unknown = [name for name in used if name not in known]
+    if unknown:
+        raise ConfigError(f"predictions of arm {arm!r} must be of {', '.join(known)}. Got {', '.join(unknown)}.")
+
+
+def _folders(parent: Path) -> list[str]:
+    if not parent.is_dir():
+        raise ConfigError(f"Predictions must lie in a folder. Got {parent}, which is none.")
+    return [path.name for path in parent.iterdir() if path.is_dir() and SAFE_ID.fullmatch(path.name)]
 
 
 def _require(what: str, used: list[str], known: list[str]) -> None:

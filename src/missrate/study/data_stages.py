@@ -18,14 +18,16 @@ from missrate.study.stages import Stage, arguments, write_index
 
 def prepare(layout: Layout, source: str) -> Stage:
     config, folder = layout.study.sources[source], layout.prepared(source)
-    meaning, entries = meaning_of(config), _find(config)
+    meaning, entries = meaning_of(config), _find(config, labels_only=not layout.study.trains)
 
     def tasks() -> list[Task]:
         return [
             Task(
                 f"prepare {e.case_id}",
                 work.prepare,
-                arguments(reader=config.reader, entry=e, meaning=meaning, folder=folder),
+                arguments(
+                    reader=config.reader, entry=e, meaning=meaning, folder=folder, labels_only=not layout.study.trains
+                ),
             )
             for e in entries
         ]
@@ -34,7 +36,12 @@ def prepare(layout: Layout, source: str) -> Stage:
     return Stage(
         name=f"prepare/{source}",
         inputs=(),
-        config={"reader": config.reader, "meaning": meaning.model_dump(), "files": files},
+        config={
+            "reader": config.reader,
+            "meaning": meaning.model_dump(),
+            "labels_only": not layout.study.trains,
+            "files": files,
+        },
         owns=(f"prepared/{source}",),
         tasks=tasks,
         finish=partial(manifest.finish, folder, source, entries),
@@ -43,13 +50,13 @@ def prepare(layout: Layout, source: str) -> Stage:
 
 
 def split(layout: Layout) -> Stage:
-    source = layout.study.split.source
+    source = layout.study.partition.source
 
     def finish() -> list[Path]:
-        splitting.split(layout.prepared(source) / "manifest.json", layout.study.split, layout.split_path)
+        splitting.split(layout.prepared(source) / "manifest.json", layout.study.partition, layout.split_path)
         return [layout.split_path]
 
-    config = layout.study.split.model_dump()
+    config = layout.study.partition.model_dump()
     return Stage("split", (f"prepare/{source}",), config, ("split.json",), _no_tasks, finish)
 
 
@@ -90,9 +97,12 @@ def meaning_of(config: SourceConfig) -> LabelMeaning:
     return meaning
 
 
-def _find(config: SourceConfig) -> list[Entry]:
+def _find(config: SourceConfig, *, labels_only: bool) -> list[Entry]:
     reader = catalog.load("readers", config.reader)
-    options = parse(reader.Config, config.options, where=f"options of reader {config.reader}")
+    given = dict(config.options)
+    if labels_only and "role" in reader.Config.model_fields:  # where nothing is trained, a flat folder holds labels
+        given.setdefault("role", "labels")
+    options = parse(reader.Config, given, where=f"options of reader {config.reader}")
     return manifest.with_patients(reader.find(config.path, options), config.patients)
 
 

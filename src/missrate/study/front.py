@@ -84,16 +84,20 @@ def _plan(study_path: Path, out: Path | None, assign: list[str], *, offline: boo
 
 
 def _outcome(out: Path, stages: list[Stage]) -> str:
-    cases = "\n".join(
-        _cases(out / "prepared" / stage.name.split("/")[1]) for stage in stages if stage.room == "prepare"
-    )
-    last = stages[-1]
-    if last.room != "report":
-        return f"{cases}\n{len(stages)} stages done, up to {last.room}, in {out}"
+    """What a person reads at the end: the cases used, and of each report the answer and where it lies."""
     from missrate.study import folder
 
-    comparison = store.read_json(out / "comparison" / "comparison.json")
-    return f"{cases}\n\n{folder.comparison_table(comparison)}\n\nReport: {out / 'report' / 'index.html'}"
+    lines = []
+    for stage in stages:
+        place = out / stage.name.partition("@")[2]
+        if stage.room == "prepare":
+            lines.append(_cases(place / "prepared" / stage.name.partition("@")[0].split("/")[1]))
+        if stage.room == "report":
+            comparison = store.read_json(place / "comparison" / "comparison.json")
+            lines += ["", folder.comparison_table(comparison), "", f"Report: {place / 'report' / 'index.html'}"]
+    if stages[-1].room != "report":
+        lines.append(f"{len(stages)} stages done, up to {stages[-1].room}, in {out}")
+    return "\n".join(lines)
 
 
 def _cases(prepared: Path) -> str:

@@ -23,19 +23,19 @@ class Layout:
 
     @cached_property
     def folds(self) -> list[Fold]:
-        return list(range(self.study.split.folds)) if self.study.split.folds else [None]
+        return list(range(self.study.partition.folds)) if self.study.partition.folds else [None]
 
     @property
     def calibrates(self) -> bool:
         """With folds the other folds calibrate; without, a calibration part must exist."""
-        return self.folds != [None] or bool((self.study.split.parts or {}).get("calibration"))
+        return self.folds != [None] or bool((self.study.partition.parts or {}).get("calibration"))
 
     def training_folds(self, arm: ArmConfig) -> list[Fold]:
         """A run on another source sees none of the split patients, so one run serves all folds."""
-        return self.folds if self.source_of(arm) == self.study.split.source else [None]
+        return self.folds if self.source_of(arm) == self.study.partition.source else [None]
 
     def source_of(self, arm: ArmConfig) -> str:
-        return arm.source or self.study.split.source
+        return arm.source or self.study.partition.source
 
     @property
     def matchings(self) -> list[Matching]:
@@ -51,7 +51,7 @@ class Layout:
 
     def run(self, arm: str, fold: Fold) -> Path:
         fold = fold if fold in self.training_folds(self.study.arm(arm)) else None
-        return self.out / "runs" / arm / _fold_path(fold) / f"seed{self.study.split.seed}"
+        return self.out / "runs" / arm / _fold_path(fold) / f"seed{self.study.partition.seed}"
 
     def predictions(self, arm: str, fold: Fold) -> Path:
         return self.out / "predictions" / arm / _fold_path(fold)
@@ -64,7 +64,7 @@ class Layout:
         return self.out / "split.json"
 
     def _split(self) -> dict[str, Any]:
-        return splitting.read(self.split_path, self.prepared(self.study.split.source) / "manifest.json")
+        return splitting.read(self.split_path, self.prepared(self.study.partition.source) / "manifest.json")
 
     def cases(self, *places: str | int) -> dict[str, str]:
         """Case to patient, of the given parts or folds, in the order of case ids."""

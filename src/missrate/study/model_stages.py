@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from missrate.core import store
-from missrate.core.errors import DataError
+from missrate.core.errors import ConfigError, DataError
 from missrate.core.recipe import Recipe
 from missrate.engine import Task
-from missrate.readers import nifti
+from missrate.readers._detect import source_of
 from missrate.study import estimate, work
 from missrate.study.config import NULL_ARMS, ArmConfig
 from missrate.study.data_stages import fingerprint_of, meaning_of
 from missrate.study.layout import Fold, Layout
-from missrate.study.stages import Stage, arguments, write_index
+from missrate.study.stages import Stage, arguments, batched, write_index
 
 
 def recipe(layout: Layout, arm: ArmConfig) -> Stage:
@@ -56,7 +56,7 @@ def train(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:
 
 
 def _training_cases(layout: Layout, source: str, fold: Fold) -> dict[str, list[str]]:
-    if source != layout.study.split.source:
+    if source != layout.study.partition.source:
         cases = store.Prepared(layout.prepared(source)).manifest()["cases"]
         return {"train": [case["case_id"] for case in cases], "validation": []}
     return {"train": list(layout.trained_on(fold)), "validation": list(layout.cases("validation"))}
@@ -82,9 +82,9 @@ def _provenance(layout: Layout, source: str, fold: Fold, parent_run: Path | None
 
 def _require_no_twins(layout: Layout, cases: list[dict[str, Any]], used: set[str], source: str) -> None:
     """Raises DataError when a scan of another source holds the voxels of a scan that will be tested."""
-    if source == layout.study.split.source:
+    if source == layout.study.partition.source:
         return
-    others = store.Prepared(layout.prepared(layout.study.split.source)).manifest()["cases"]
+    others = store.Prepared(layout.prepared(layout.study.partition.source)).manifest()["cases"]
     tested = {case["image_hash"]: case["case_id"] for case in others}
     for case in cases:
         if case["case_id"] in used and case["image_hash"] in tested:
@@ -100,7 +100,7 @@ def predict(layout: Layout, name: str, fold: Fold) -> Stage:
 
 
 def _predict_arm(layout: Layout, name: str, fold: Fold) -> Stage:
-    arm, folder, source = layout.study.arm(name), layout.predictions(name, fold), layout.study.split.source
+    arm, folder, source = layout.study.arm(name), layout.predictions(name, fold), layout.study.partition.source
     if arm.predictions is not None:
         return _predict_foreign(layout, arm, fold)
     applied = layout.study.reused(arm) if arm.run else layout.study.recipe(arm)
@@ -119,31 +119,33 @@ def _predict_arm(layout: Layout, name: str, fold: Fold) -> Stage:
 
 
 def _predict_foreign(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:
-    assert arm.predictions is not None
-    source, folder = layout.study.split.source, layout.predictions(arm.name, fold)
-    entries = nifti.find(arm.predictions, nifti.Config(role="labels"))
-    found = {entry.case_id: str(entry.label) for entry in entries}
-    lesion = meaning_of(layout.study.sources[source]).lesion
+    source, folder = layout.study.partition.source, layout.predictions(arm.name, fold)
+    path = arm.folder(source)
+    if path is None:
+        raise ConfigError(f"Arm {arm.name!r} must have predictions of source {source!r}. Got none.")
+    origin = source_of(path, arm.reader)
+    found = {entry.case_id: str(entry.label) for entry in origin.entries()}
 
     def tasks() -> list[Task]:
-        shared = arguments(prepared=layout.prepared(source), lesion=lesion)
+        shared = arguments(
+            reader=origin.name,
+            prepared=layout.prepared(source),
+            lesion=meaning_of(layout.study.sources[source]).lesion,
+            out=folder,
+        )
+        wanted = [(case_id, found[case_id]) for case_id in layout.predicted(fold) if case_id in found]
         return [
-            Task(
-                f"predict {arm.name} {c}",
-                work.import_prediction,
-                shared | arguments(prediction=found[c], case_id=c, patient_id=p, out=folder / f"{c}.b2nd"),
-            )
-            for c, p in layout.predicted(fold).items()
-            if c in found
+            Task(f"predict {arm.name} {part[0][0]}", work.import_predictions, shared | {"predictions": dict(part)})
+            for part in batched(wanted)
         ]
 
-    config = [[case_id, fingerprint_of(path)] for case_id, path in sorted(found.items())]
+    config = [origin.name, *([case_id, fingerprint_of(place)] for case_id, place in sorted(found.items()))]
     inputs = ("split", f"prepare/{source}")
     return _prediction_stage(layout, arm.name, fold, inputs=inputs, config=config, tasks=tasks, recipe=None)
 
 
 def _predict_null(layout: Layout, name: str, fold: Fold) -> Stage:
-    source = layout.study.split.source
+    source = layout.study.partition.source
 
     def tasks() -> list[Task]:
         given = arguments(

@@ -5,22 +5,32 @@ from pathlib import Path
 from missrate.study import data_stages as data
 from missrate.study import model_stages as models
 from missrate.study import result_stages as results
-from missrate.study.config import NULL_ARMS, StudyConfig
+from missrate.study.config import StudyConfig
 from missrate.study.layout import Layout
 from missrate.study.stages import Stage
 
 
 def plan(study: StudyConfig, out: Path, *, offline: bool = False) -> list[Stage]:
-    """All stages of a study that writes below ``out``. Lists the sources' files, reads no voxel."""
-    layout = Layout(study, out, offline)
-    trains = any(arm.model for arm in study.arms)
-    used = list(dict.fromkeys([study.split.source, *(arm.source for arm in study.arms if arm.source)]))
+    """All stages of a study that writes below ``out``. Lists the sources' files, reads no voxel.
+
+    A study of several tested sources is as many studies, each in a folder of its own.
+    """
+    if study.split is not None:
+        return _plan(Layout(study, out, offline))
+    return [
+        stage.at(source) for source in study.sources for stage in _plan(Layout(study.of(source), out / source, offline))
+    ]
+
+
+def _plan(layout: Layout) -> list[Stage]:
+    study = layout.study
+    used = list(dict.fromkeys([study.partition.source, *(arm.source for arm in study.arms if arm.source)]))
     evaluated = [arm.name for arm in study.arms if arm.evaluate]
-    arms = [*evaluated, *(NULL_ARMS if study.evaluate.null_arms else ())]
+    arms = [*evaluated, *study.null_arms()]
     stages = [models.recipe(layout, arm) for arm in study.arms if arm.predictions is None]
     stages += [data.prepare(layout, source) for source in used]
     stages.append(data.split(layout))
-    stages += [data.view(layout, source) for source in used] if trains else []
+    stages += [data.view(layout, source) for source in used] if study.trains else []
     for arm in study.arms:
         stages += [models.train(layout, arm, fold) for fold in layout.training_folds(arm)] if arm.model else []
     for name in arms:

@@ -3,44 +3,44 @@
 from pathlib import Path
 
 from missrate.core import store
+from missrate.core.errors import ConfigError
+from missrate.core.types import Entry
 from missrate.engine import Task
+from missrate.prepare.manifest import column
+from missrate.readers._detect import source_of
 from missrate.study import work
+from missrate.study.config import NULL_ARMS
 from missrate.study.layout import Layout
-from missrate.study.stages import INDEX, Stage, arguments, write_index
+from missrate.study.stages import INDEX, Stage, arguments, batched, write_index
 
 
 def evaluate(layout: Layout, name: str) -> Stage:
-    source, settings = layout.study.split.source, layout.study.evaluate
+    source, settings = layout.study.partition.source, layout.study.evaluate
 
     def tasks() -> list[Task]:
         shared = arguments(
             prepared=layout.prepared(source),
+            out=layout.statistics(name),
             thresholds=settings.thresholds,
             floor=settings.floor,
             as_misses=settings.missing == "as-misses",
+            surfels=any(metric.endswith(("surfel", "surfel_mm")) for metric in settings.metrics),
         )
         return [
             Task(
-                f"evaluate {name} {c}",
-                work.measure,
-                shared
-                | arguments(
-                    case_id=c,
-                    patient_id=p,
-                    fold=fold,
-                    prediction=layout.predictions(name, fold) / f"{c}.b2nd",
-                    out=layout.statistics(name) / f"{c}.npz",
-                ),
+                f"evaluate {name} {part[0][0]}",
+                work.measure_all,
+                shared | arguments(cases=dict(part), predictions=layout.predictions(name, fold), fold=fold),
             )
             for fold in layout.folds
-            for c, p in layout.predicted(fold).items()
+            for part in batched(list(layout.predicted(fold).items()))
         ]
 
     def finish() -> list[Path]:
         return [write_index(layout.statistics(name), [f"{c}.npz" for f in layout.folds for c in layout.predicted(f)])]
 
     inputs = (f"prepare/{source}", "split", *(layout.predict_name(name, fold) for fold in layout.folds))
-    config = settings.model_dump(include={"thresholds", "floor", "missing"})
+    config = settings.model_dump(include={"thresholds", "floor", "missing", "metrics"})
     owns = (str(layout.statistics(name).relative_to(layout.out)),)
     return Stage(f"evaluate/{name}", inputs, config, owns, tasks, finish)
 
@@ -67,7 +67,7 @@ def summarise(layout: Layout, name: str) -> Stage:
         cases = layout.statistics_files(name, "test")
         index = store.read_json(layout.statistics(name) / "index.json", INDEX)
         wanted = {path.stem for path in cases}
-        source_manifest = layout.prepared(layout.study.split.source) / "manifest.json"
+        source_manifest = layout.prepared(layout.study.partition.source) / "manifest.json"
         given = arguments(
             cases=cases,
             folder=folder,
@@ -77,7 +77,7 @@ def summarise(layout: Layout, name: str) -> Stage:
             arm=name,
             matchings=layout.matchings,
             part="test" if layout.folds == [None] else "out-of-fold",
-            seed=layout.study.split.seed,
+            seed=layout.study.partition.seed,
             missing=sorted(wanted & {Path(file).stem for file in index["absent"]}),
             failed=_failed(layout, name, wanted),
             inputs={
@@ -85,6 +85,11 @@ def summarise(layout: Layout, name: str) -> Stage:
                 "predictions": store.hash_file(layout.statistics(name) / "index.json"),
             },
             resamples=settings.resamples,
+            floor=settings.floor,
+            metrics=settings.metrics,
+            tolerances_mm=settings.tolerances_mm,
+            subgroups=_subgroups(layout, wanted),
+            extra=_extra(layout, name),
         )
         return [Task(f"summarise {name}", work.summarise, given)]
 
@@ -108,7 +113,7 @@ def compare(layout: Layout, arms: list[str]) -> Stage:
             against=against,
             matching=layout.matchings[0],
             resamples=settings.resamples,
-            seed=layout.study.split.seed,
+            seed=layout.study.partition.seed,
             fp_per_scan=_bounds(settings.target.false_positives_per_scan),
             fp_ml_per_scan=_bounds(settings.target.false_positive_ml_per_scan),
         )
@@ -152,3 +157,23 @@ def _failed(layout: Layout, name: str, wanted: set[str]) -> list[dict[str, str]]
     paths = [path for fold in layout.folds for path in sorted(layout.predictions(name, fold).glob("*.failed.json"))]
     failed: list[dict[str, str]] = [store.read_json(path) for path in paths]
     return [row for row in failed if row["case_id"] in wanted]
+
+
+def _subgroups(layout: Layout, cases: set[str]) -> dict[str, dict[str, str]]:
+    """What the source's table of patients says of each case, for each column that is asked for."""
+    source = layout.study.sources[layout.study.partition.source]
+    entries = [Entry(case_id, case_id, None, None) for case_id in sorted(cases)]
+    if layout.study.evaluate.subgroups and source.patients is None:
+        raise ConfigError("[evaluate] subgroups must be columns of the source's `patients` table. Got no table.")
+    return {name: column(entries, Path(str(source.patients)), name) for name in layout.study.evaluate.subgroups}
+
+
+def _extra(layout: Layout, name: str) -> list[str]:
+    """Predictions of a foreign arm for cases that the source does not have."""
+    source = layout.study.partition.source
+    path = None if name in NULL_ARMS else layout.study.arm(name).folder(source)
+    if path is None:
+        return []
+    predicted = {entry.case_id for entry in source_of(path, layout.study.arm(name).reader).entries()}
+    manifest = store.Prepared(layout.prepared(source)).manifest()
+    return sorted(predicted - {case["case_id"] for case in manifest["cases"]})

@@ -4,11 +4,11 @@ A stage's key is the hash of its own configuration and of its inputs' outputs, s
 on it: a new report title nothing but the report, a prepare that gives the same manifest nothing at all.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from missrate.core import store
 from missrate.core.config import fingerprint
@@ -17,6 +17,7 @@ from missrate.engine import Task
 VERSION = 1
 """Raised when stages of an older program must not be reused."""
 
+Item = TypeVar("Item")
 State = Literal["done", "stale", "missing"]
 MARK = "missrate/stage/1"
 INDEX = "missrate/index/1"
@@ -50,7 +51,16 @@ class Stage:
     @property
     def room(self) -> str:
         """The verb that this stage belongs to."""
-        return self.name.split("/", maxsplit=1)[0]
+        return self.name.split("/", maxsplit=1)[0].split("@")[0]
+
+    def at(self, place: str) -> "Stage":
+        """The same stage in the folder ``place`` of a larger study."""
+        return replace(
+            self,
+            name=f"{self.name}@{place}",
+            inputs=tuple(f"{name}@{place}" for name in self.inputs),
+            owns=tuple(f"{place}/{path}" for path in self.owns),
+        )
 
 
 class Ledger:
@@ -123,6 +133,11 @@ class Ledger:
 def arguments(**values: object) -> dict[str, Any]:
     """The keyword arguments of a task."""
     return values
+
+
+def batched(items: Sequence[Item], size: int = 8) -> list[list[Item]]:
+    """A few cases for each task: starting one costs as much as a small case."""
+    return [list(items[start : start + size]) for start in range(0, len(items), size)]
 
 
 def write_index(folder: Path, names: list[str]) -> Path:

@@ -1,17 +1,16 @@
 """What the workers run: each function is one task, takes plain values, and leaves files. Rooms meet here."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from missrate import calibrate, compare, engine
-from missrate.core import catalog, store
+from missrate.core import catalog, foreign, store
 from missrate.core.case import CaseStatistics
-from missrate.core.crop import Crop
+from missrate.core.crop import Crop, union
 from missrate.core.errors import DataError, ProvenanceError
-from missrate.core.foreign import levels_of
-from missrate.core.grid import require_same
 from missrate.core.quantise import level_of
 from missrate.core.recipe import Recipe
 from missrate.core.types import IGNORED, LESION, Entry, LabelMeaning, Matching, OperatingPoint, Prediction
@@ -19,14 +18,13 @@ from missrate.core.view import View
 from missrate.evaluate import files, statistics, summary, tables
 from missrate.prepare import case as prepare_case
 from missrate.prepare import views
-from missrate.readers import nifti
 
 POINT = "missrate/operating_point/1"
 
 
-def prepare(reader: str, entry: Entry, meaning: LabelMeaning, folder: Path) -> None:
+def prepare(reader: str, entry: Entry, meaning: LabelMeaning, folder: Path, *, labels_only: bool) -> None:
     """Checks and stores one case."""
-    prepare_case.prepare_case(catalog.load("readers", reader), entry, meaning, folder)
+    prepare_case.prepare_case(catalog.load("readers", reader), entry, meaning, folder, labels_only=labels_only)
 
 
 def view(prepared: Path, case_id: str, patient_id: str, config: View, folder: Path) -> None:
@@ -81,21 +79,24 @@ def predict(run: Path, recipe: Recipe, case_id: str, *, source: str, views_folde
         store.write_json(out.with_suffix(".failed.json"), {"case_id": case_id, "reason": str(error)})
 
 
-def import_prediction(
-    prediction: str, prepared: Path, case_id: str, patient_id: str, *, lesion: tuple[int, ...], out: Path
+def import_predictions(
+    reader: str, predictions: dict[str, str], prepared: Path, *, lesion: tuple[int, ...], out: Path
 ) -> None:
-    """One case that other software predicted, onto the prepared grid; what does not fit is named, never resampled."""
-    if out.exists():
-        return
-    try:
-        foreign = nifti.load_image(prediction)
-        grid = store.Prepared(prepared).load(case_id, patient_id).grid
-        require_same(grid, foreign.grid, names=("reference", "prediction"))
-        levels_XYZ, binary = levels_of(foreign.values_XYZ, lesion, name=prediction)
-    except DataError as error:
-        store.write_json(out.with_suffix(".failed.json"), {"case_id": case_id, "reason": str(error)})
-        return
-    store.write_prediction(out, levels_XYZ, grid, binary=binary)
+    """Cases that other software predicted, onto the prepared grid; what does not fit is named, never resampled."""
+    shelf, data = catalog.load("readers", reader), store.Prepared(prepared)
+    for case_id, location in predictions.items():
+        target = out / f"{case_id}.b2nd"
+        if target.exists():
+            continue
+        try:
+            predicted = shelf.load_prediction(location, lesion)
+            if not isinstance(predicted, Prediction):
+                raise DataError("A study's predictions must be maps. Got a table of candidates; use missrate evaluate.")
+            facts = store.read_json(data.case_folder(case_id) / "case.json", store.CASE)
+            grid = store.grid_from_json(facts["grid"])
+            store.write_prediction(target, foreign.onto(predicted, grid, facts.get("source_axcodes", "RAS")))
+        except DataError as error:
+            store.write_json(target.with_suffix(".failed.json"), {"case_id": case_id, "reason": str(error)})
 
 
 def predict_null(arm: str, prepared: Path, trained_on: dict[str, str], cases: dict[str, str], out: Path) -> None:
@@ -106,12 +107,26 @@ def predict_null(arm: str, prepared: Path, trained_on: dict[str, str], cases: di
     prior = None
     if arm == "location_prior":
         prior = null.fit_prior(data.load(case_id, patient).label_XYZ for case_id, patient in trained_on.items())
-    for case_id, patient in cases.items():
+    for case_id in cases:
         target = out / f"{case_id}.b2nd"
         if not target.exists():
-            grid = data.load(case_id, patient).grid
-            levels_XYZ = null.predict_null(arm, grid, prior)
-            store.write_prediction(target, levels_XYZ, grid, binary=arm != "location_prior")
+            grid = data.load_label(case_id).grid
+            kind: Literal["mask", "probability"] = "probability" if arm == "location_prior" else "mask"
+            store.write_prediction(target, Prediction(Crop.whole(null.predict_null(arm, grid, prior), grid), kind))
+
+
+def measure_all(
+    prepared: Path,
+    cases: dict[str, str],
+    *,
+    predictions: Path,
+    out: Path,
+    **settings: Any,
+) -> None:
+    """``measure`` for several cases (case to patient), one after the other."""
+    for case_id, patient_id in cases.items():
+        prediction, written = predictions / f"{case_id}.b2nd", out / f"{case_id}.npz"
+        measure(prepared, case_id, patient_id, prediction=prediction, out=written, **settings)
 
 
 def measure(
@@ -125,29 +140,39 @@ def measure(
     thresholds: tuple[float, ...],
     floor: float,
     as_misses: bool,
+    surfels: bool = False,
 ) -> None:
     """Statistics of one case; a case without a prediction leaves none unless it counts ``as_misses``."""
     if out.exists() or not (prediction.exists() or as_misses):
         return
-    case = store.Prepared(prepared).load(case_id, patient_id)
+    label = store.Prepared(prepared).load_label(case_id)
     if prediction.exists():
-        levels_XYZ, grid, binary = store.read_prediction(prediction)
-        if grid != case.grid:
+        predicted = store.read_prediction(prediction)
+        if predicted.levels.grid != label.grid:
             raise ProvenanceError(f"{prediction} must lie on the grid of {case_id}. Got another; predict again.")
     else:
-        levels_XYZ, binary = np.zeros(case.grid.shape, np.uint16), False
-    # Nobody knows what ignored voxels are: no prediction there is right or wrong.
-    levels_XYZ[case.label_XYZ == IGNORED] = 0
+        predicted = statistics.nothing(label.grid)
     measured = statistics.measure_case(
-        Crop.whole(case.label_XYZ == LESION, case.grid),
-        Prediction(Crop.whole(levels_XYZ, case.grid), "mask" if binary else "probability"),
+        Crop(label.values_XYZ == LESION, label.start, label.grid),
+        without_ignored(predicted, label),
         case_id=case_id,
         patient_id=patient_id,
         fold=fold,
         floor=level_of(floor),
         declared=[level_of(t) for t in thresholds],
+        surfels=surfels,
     )
     files.save(out, measured)
+
+
+def without_ignored(prediction: Prediction, label: Crop) -> Prediction:
+    """Nobody knows what ignored voxels are: no prediction there is right or wrong."""
+    if not (label.values_XYZ == IGNORED).any():
+        return prediction
+    box = union(prediction.levels.box, label.box)
+    levels_XYZ = np.where(label.within(box) == IGNORED, np.uint16(0), prediction.levels.within(box))
+    x, y, z = (span.start for span in box)
+    return Prediction(Crop(levels_XYZ, (x, y, z), label.grid), prediction.kind)
 
 
 def choose_point(cases: list[Path], out: Path, target: calibrate.Target, *, matching: Matching, by_fold: bool) -> None:
@@ -202,8 +227,14 @@ def order_points(paths: list[Path], fixed: tuple[float, ...], folds: list[int | 
 
 
 def load_statistics(paths: list[Path]) -> list[CaseStatistics]:
-    """Statistics in the order of their paths; those of failed cases are absent."""
-    return [files.load(path) for path in paths if path.exists()]
+    """Statistics in the order of their paths; those of failed cases are absent.
+
+    A map of whole numbers among probabilities (nothing found at all, say) is one of them, not a mask.
+    """
+    cases = [files.load(path) for path in paths if path.exists()]
+    if any(case.kind == "probability" for case in cases):
+        return [replace(case, kind="probability") if case.kind == "mask" else case for case in cases]
+    return cases
 
 
 def point_to_json(point: OperatingPoint) -> dict[str, Any]:
