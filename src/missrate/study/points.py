@@ -223,7 +223,7 @@ def _on_these(facts: dict[str, Any]) -> list[str]:
     if facts["false_positive_ml_per_scan"] is not None:
         cost.append(f"{facts['false_positive_ml_per_scan']:.4g} false-positive ml per scan")
     if facts["share_of_other_voxels"] is not None:
-        cost.append(f"{facts['share_of_other_voxels']:.3g} of all voxels outside the lesions")
+        cost.append(f"{100 * facts['share_of_other_voxels']:.3g} % of the voxels outside the lesions")
     return [f"missed on these patients: {', '.join(missed)}", f"cost on these patients: {', '.join(cost)}"]
 
 
