@@ -104,7 +104,6 @@ def _until(room: str, text: str) -> None:
 _until("prepare", "Check and store the scans of a study, on their own grids.")
 _until("split", "Assign the patients of a study to parts or folds.")
 _until("train", "Train the arms of a study.")
-_until("calibrate", "Choose each arm's operating point on calibration patients.")
 _until("report", "Draw the report of a study.")
 
 
@@ -113,15 +112,20 @@ def predict(
     run: Annotated[Path, typer.Argument(help="A run (folder with weights.safetensors), or a study file.")],
     scans: Annotated[list[Path] | None, typer.Argument(help="NIfTI scans.")] = None,
     out: Out = None,
-    threshold: Annotated[float, typer.Option(help="Of the mask that is written beside the probability.")] = 0.5,
+    threshold: Annotated[float | None, typer.Option(help="Of the mask beside the probability (default .5).")] = None,
+    operating_point: Annotated[Path | None, typer.Option(help="Instead: a point that calibrate wrote.")] = None,
 ) -> None:
     """New scans to a probability map and a mask, each on the scan's own grid (NIfTI)."""
     from missrate.study import front
 
     if run.suffix == ".toml":
+        if operating_point is not None:
+            raise ConfigError("--operating-point must come with a run and scans. Got a study file.")
         typer.echo(front.run(run, out, assign=[], room="predict"))
     else:
-        done, failed = front.predict_scans(run, scans or [], out or Path("predictions"), threshold)
+        done, failed = front.predict_scans(
+            run, scans or [], out or Path("predictions"), threshold, point=operating_point
+        )
         typer.echo("\n".join([*done, *failed]))
         if failed:
             raise typer.Exit(1)
@@ -164,6 +168,61 @@ def evaluate(  # noqa: PLR0917 - typer calls it by name
     summary = folder.evaluate(request, workers=workers)
     typer.echo(json.dumps(summary, indent=1, sort_keys=True) if as_json else folder.table(summary))
     if (summary["missing_predictions"] and missing == "fail") or summary["failed"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def calibrate(  # noqa: PLR0917 - typer calls it by name
+    evaluation: Annotated[Path, typer.Argument(help="A folder that evaluate wrote, or a study file.")],
+    out: Annotated[Path | None, typer.Option(help="The point's file (JSON); or where the study lives.")] = None,
+    assign: Assign = None,
+    workers: Workers = None,
+    offline: Offline = False,
+    false_positives_per_scan: Annotated[float | None, typer.Option(help="At most, here and above; or inf.")] = None,
+    false_positive_ml_per_scan: Annotated[
+        float | None, typer.Option(help="Beside it: the count alone admits the map that calls everything a tumour.")
+    ] = None,
+    patient_miss_rate: Annotated[
+        float | None, typer.Option(help="Greatest threshold that misses at most this.")
+    ] = None,
+    f_beta: Annotated[float | None, typer.Option(help="Best F-beta of voxels.")] = None,
+    certify: Annotated[
+        Literal["patient", "lesion", "voxel"] | None, typer.Option(help="Promise a miss rate for new patients.")
+    ] = None,
+    miss_rate: Annotated[float | None, typer.Option(help="The miss rate to promise.")] = None,
+    confidence: Annotated[float | None, typer.Option(help="Of patients only (default: in expectation).")] = None,
+    seen: Annotated[
+        Path | None, typer.Option(help="Patients trained or selected on: a list, or CSV with patient_id.")
+    ] = None,
+    least_volume_ml: Annotated[float, typer.Option(help="Smaller candidates do not exist.")] = 0.0,
+) -> None:
+    """Choose an operating point on calibration patients, with or without a promise for new ones."""
+    from missrate.study import points
+
+    target = points.target_of(false_positives_per_scan, false_positive_ml_per_scan)
+    promise = points.certify_of(certify, miss_rate, confidence)
+    if evaluation.suffix == ".toml":
+        from missrate.study import front
+
+        if least_volume_ml or any(v is not None for v in (target, promise, patient_miss_rate, f_beta, seen)):
+            raise ConfigError("A study must say in [evaluate] which points it wants. Got options; perhaps use --set.")
+        typer.echo(front.run(evaluation, out, assign=assign or [], workers=workers, offline=offline, room="calibrate"))
+        return
+    if out is None:
+        raise ConfigError("calibrate must get --out POINT.json beside an evaluation. Got none.")
+    request = points.Request(
+        evaluation=evaluation,
+        out=out,
+        target=target,
+        patient_miss_rate=patient_miss_rate,
+        f_beta=f_beta,
+        certify=promise,
+        seen=seen,
+        least_volume_ml=least_volume_ml,
+    )
+    point, told = points.calibrate_folder(request)
+    typer.echo(told)
+    if point.thresholds[None] is None:
         raise typer.Exit(1)
 
 

@@ -154,19 +154,45 @@ class Matching:
     connectivity: Literal[26] = 26
 
 
+CertifiedLevel = Literal["patient", "lesion", "voxel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What is promised of a threshold for new patients with a lesion, and of which patients that was concluded."""
+
+    level: CertifiedLevel
+    miss_rate: float
+    confidence: float | None  # None: the bound is on the expectation
+    n: int  # calibration patients with a lesion
+    k: int | None  # patient level: as in guarantee.Promise; other losses are no order statistic
+    bound: str  # the promise and its condition, a sentence
+    risk: float  # mean loss of these very patients at the threshold: no estimate for others
+    floor: float  # the lowest threshold that could have been certified
+    least_volume_ml: float
+    patients: str  # sha256 of their sorted ids, so that a later use of the same patients is noticed
+
+
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
     """A threshold and where it was chosen. With folds each fold has its own, chosen on the other folds.
 
     ``thresholds`` maps the fold (None without folds) to the threshold; None as threshold means that no point was
-    admissible, and then the arm has no result at this point.
+    admissible, and then the arm has no result at this point. ``reason`` says why a threshold or a certificate that
+    was asked for is not there.
     """
 
     name: str
     thresholds: dict[int | None, float | None]
     chosen_on: Literal["fixed", "calibration", "other folds"]
     target: str | None = None
-    certified: bool = False
+    certificate: Certificate | None = None
+    reason: str | None = None
+
+    @property
+    def certified(self) -> bool:
+        """Whether something is promised for new patients."""
+        return self.certificate is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """From statistics and operating points to ``summary.json`` (schema ``missrate/evaluation/1``)."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import product
 from typing import Any
 
@@ -122,7 +123,7 @@ def _entry(cohort: Cohort, point: OperatingPoint, matching: Matching, metrics: l
     }
     levels = _levels(cohort, point)
     if levels is None:
-        return entry | {"reason": f"no threshold was admissible: {point.target or point.name}"}
+        return entry | {"reason": point.reason or f"no threshold was admissible: {point.target or point.name}"}
     entry["metrics"] = {metric.name: block(cohort, metric, levels, matching) for metric in metrics}
     entry["metrics"]["lesion_miss_rate"]["by_diameter_mm"] = by_diameter(cohort, levels, matching)
     return entry
@@ -157,6 +158,8 @@ def _point_json(point: OperatingPoint) -> dict[str, Any]:
         "target": point.target,
         "certified": point.certified,
     }
+    if point.certificate is not None:
+        result["certificate"] = asdict(point.certificate)
     if len(thresholds) > 1:
         result["thresholds"] = {str(fold): threshold for fold, threshold in point.thresholds.items()}
     return result

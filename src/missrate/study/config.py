@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from missrate.calibrate import Target
+from missrate.calibrate import Certify, Target
 from missrate.core import catalog
 from missrate.core.config import Frozen, override, parse, read_toml
 from missrate.core.errors import ConfigError
@@ -79,6 +79,7 @@ class EvaluateConfig(Frozen):
     """
 
     target: Target = Target(false_positives_per_scan=2.0, false_positive_ml_per_scan=20.0)
+    certify: Certify | None = None
     thresholds: tuple[float, ...] = (0.5,)
     iou_minimum: float = Field(default=0.1, gt=0, le=1)
     least_volume_ml: float = Field(default=0.0, ge=0)
@@ -133,6 +134,8 @@ class StudyConfig(Frozen):
             _require("[evaluate] against", [self.evaluate.against] if self.evaluate.against else [], evaluated)
         if not evaluated:
             raise ValueError("at least one arm must be evaluated")
+        if self.evaluate.certify and not (self.split and (self.split.parts or {}).get("calibration")):
+            raise ValueError("[evaluate] certify must have a calibration part; out-of-fold maps are never certified")
         return self
 
     def _require_training_patients(self) -> None:

@@ -218,7 +218,7 @@ def _point(value: dict[str, Any]) -> OperatingPoint:
     thresholds: dict[int | None, float | None] = {None: value["threshold"]}
     if "thresholds" in value:
         thresholds = {int(fold): t for fold, t in value["thresholds"].items()}
-    return OperatingPoint(value["name"], thresholds, value["chosen_on"], value["target"], value["certified"])
+    return OperatingPoint(value["name"], thresholds, value["chosen_on"], value["target"])
 
 
 def _distinct_names(folders: list[Path]) -> dict[Path, str]:

@@ -4,8 +4,9 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
-from missrate.core import store
-from missrate.core.errors import DataError, InputError
+from missrate.core import points, store
+from missrate.core.errors import ConfigError, DataError, InputError
+from missrate.core.types import OperatingPoint
 from missrate.study import config, runner
 from missrate.study.plan import plan
 from missrate.study.progress import watcher
@@ -62,19 +63,35 @@ def status(study_path: Path, out: Path | None, *, assign: list[str], as_json: bo
     return "\n".join([*lines, ", ".join(f"{count} {state}" for state, count in counts.items()) + f" in {out}"])
 
 
-def predict_scans(run_folder: Path, scans: list[Path], out: Path, threshold: float) -> tuple[list[str], list[str]]:
-    """Applies a run to new scans: a line for each that went well, and one for each that cannot be used."""
+def predict_scans(
+    run_folder: Path, scans: list[Path], out: Path, threshold: float | None = None, *, point: Path | None = None
+) -> tuple[list[str], list[str]]:
+    """Applies a run to new scans: a line for each that went well, and one for each that cannot be used.
+
+    The mask is that of ``threshold`` (.5), or of the operating point in the file ``point``. Raises ConfigError for
+    both, InputError for a point that has no threshold for new scans.
+    """
     from missrate.study.scans import names, predict_scan
 
     if not scans:
         raise InputError("predict must get a run and at least one scan. Got no scan.")
+    if point is not None and threshold is not None:
+        raise ConfigError("predict must get --threshold or --operating-point. Got both.")
+    at, chosen = (0.5 if threshold is None else threshold), None
+    if point is not None:
+        read = points.read(point)
+        at, chosen = points.only_threshold(read), f"operating point {read.name}: {read.target}, {_promised(read)}"
     done, failed = [], []
     for scan, name in zip(scans, names(scans), strict=True):
         try:
-            done.append(predict_scan(run_folder, scan, out, name=name, threshold=threshold))
+            done.append(predict_scan(run_folder, scan, out, name=name, threshold=at, chosen=chosen))
         except DataError as error:
             failed.append(f"{scan}: failed: {error}")
     return done, failed
+
+
+def _promised(point: OperatingPoint) -> str:
+    return "certified" if point.certified else "not certified"
 
 
 def _plan(study_path: Path, out: Path | None, assign: list[str], *, offline: bool = False) -> tuple[Path, list[Stage]]:

@@ -91,6 +91,12 @@ class Layout:
     def point_files(self, name: str) -> list[Path]:
         return [self.out / "calibration" / name / "operating_point.json"] if self.calibrates else []
 
+    def certified_files(self, name: str) -> list[Path]:
+        return [self.out / "calibration" / name / "certified.json"] if self.study.evaluate.certify else []
+
+    def certify_stages(self, name: str) -> list[str]:
+        return [f"calibrate/{name}/certified"] if self.study.evaluate.certify else []
+
     def point_stages(self, name: str) -> list[str]:
         return [f"calibrate/{name}"] if self.calibrates else []
 

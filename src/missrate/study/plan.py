@@ -37,5 +37,6 @@ def _plan(layout: Layout) -> list[Stage]:
         stages += [models.predict(layout, name, fold) for fold in layout.folds]
         stages.append(results.evaluate(layout, name))
     stages += [results.calibrate(layout, name) for name in arms] if layout.calibrates else []
+    stages += [results.certify(layout, name) for name in arms] if study.evaluate.certify else []
     stages += [results.summarise(layout, name) for name in arms]
     return [*stages, results.compare(layout, arms), results.report(layout, arms)]

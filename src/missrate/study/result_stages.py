@@ -4,6 +4,7 @@ from pathlib import Path
 
 from missrate.core import store
 from missrate.core.errors import ConfigError
+from missrate.core.points import SCHEMA as POINT
 from missrate.core.types import Entry
 from missrate.engine import Task
 from missrate.prepare.manifest import column
@@ -55,9 +56,31 @@ def calibrate(layout: Layout, name: str) -> Stage:
         given = arguments(cases=cases, out=out, target=target, matching=layout.matchings[0], by_fold=by_fold)
         return [Task(f"calibrate {name}", work.choose_point, given)]
 
-    config = [target.model_dump(), layout.study.evaluate.least_volume_ml]
-    owns = (str(out.parent.relative_to(layout.out)),)
+    config = [target.model_dump(), layout.study.evaluate.least_volume_ml, POINT]
+    owns = (str(out.relative_to(layout.out)),)
     return Stage(f"calibrate/{name}", (f"evaluate/{name}", "split"), config, owns, tasks, lambda: [out])
+
+
+def certify(layout: Layout, name: str) -> Stage:
+    """A stage of its own: another promise repeats no comparison of arms."""
+    (out,), (stage,) = layout.certified_files(name), layout.certify_stages(name)
+    wanted, source, run = layout.study.evaluate.certify, layout.study.partition.source, _run_of(layout, name)
+    assert wanted is not None
+
+    def tasks() -> list[Task]:
+        given = arguments(
+            cases=layout.statistics_files(name, "calibration"),
+            out=out,
+            wanted=wanted,
+            matching=layout.matchings[0],
+            provenance=layout.run(run, None) / "provenance.json" if run else None,
+            source=source,
+        )
+        return [Task(f"certify {name}", work.certify_point, given)]
+
+    config = [wanted.model_dump(), layout.study.evaluate.least_volume_ml, POINT]
+    inputs = (f"evaluate/{name}", "split", *([layout.train_name(run, None)] if run else []))
+    return Stage(stage, inputs, config, (str(out.relative_to(layout.out)),), tasks, lambda: [out])
 
 
 def summarise(layout: Layout, name: str) -> Stage:
@@ -71,7 +94,7 @@ def summarise(layout: Layout, name: str) -> Stage:
         given = arguments(
             cases=cases,
             folder=folder,
-            points=layout.point_files(name),
+            points=[*layout.point_files(name), *layout.certified_files(name)],
             fixed=settings.thresholds,
             folds=layout.folds,
             arm=name,
@@ -94,9 +117,9 @@ def summarise(layout: Layout, name: str) -> Stage:
         return [Task(f"summarise {name}", work.summarise, given)]
 
     files = [folder / file for file in ("summary.json", "lesions.csv", "cases.csv")]
-    config = settings.model_dump(exclude={"target", "against", "null_arms"})
+    config = settings.model_dump(exclude={"target", "certify", "against", "null_arms"})
     owns = tuple(str(file.relative_to(layout.out)) for file in files)
-    inputs = (f"evaluate/{name}", "split", *layout.point_stages(name))
+    inputs = (f"evaluate/{name}", "split", *layout.point_stages(name), *layout.certify_stages(name))
     return Stage(f"summarise/{name}", inputs, config, owns, tasks, lambda: files)
 
 
@@ -145,6 +168,12 @@ def report(layout: Layout, arms: list[str]) -> Stage:
     inputs = ("compare", *(f"summarise/{arm}" for arm in arms), *runs)
     config = layout.study.model_dump(mode="json", include={"report", "arms"})
     return Stage("report", inputs, config, ("report",), tasks, lambda: [out])
+
+
+def _run_of(layout: Layout, name: str) -> str | None:
+    """The arm whose training knows which patients it saw; None for null arms and folders of predictions."""
+    arm = None if name in NULL_ARMS else layout.study.arm(name)
+    return None if arm is None or arm.predictions is not None else arm.run or name
 
 
 def _bounds(target: float) -> tuple[float, ...]:

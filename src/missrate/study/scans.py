@@ -22,10 +22,12 @@ def names(scans: list[Path]) -> list[str]:
     return [s if often[s] == 1 else f"{scan.resolve().parent.name}_{s}" for s, scan in zip(stems, scans, strict=True)]
 
 
-def predict_scan(run: Path, scan_path: Path, out: Path, *, name: str, threshold: float) -> str:
+def predict_scan(
+    run: Path, scan_path: Path, out: Path, *, name: str, threshold: float, chosen: str | None = None
+) -> str:
     """Writes ``<name>_probability.nii.gz`` and ``<name>_mask.nii.gz``; gives a line that says what was found.
 
-    Raises DataError for a scan that cannot be used.
+    ``chosen`` says which operating point the threshold is. Raises DataError for a scan that cannot be used.
     """
     from missrate.predict.run2d import load_run, predict_scan
 
@@ -41,4 +43,6 @@ def predict_scan(run: Path, scan_path: Path, out: Path, *, name: str, threshold:
         store.write_atomic(out / f"{name}_{kind}.nii.gz", packed)
     found = components(mask_XYZ)[1]
     volume_ml = mask_XYZ.sum() * (scan.grid.voxel_ml or 0.0)
-    return f"{scan_path}: {found} candidate(s), {volume_ml:.1f} ml at threshold {threshold:g}"
+    return f"{scan_path}: {found} candidate(s), {volume_ml:.1f} ml at threshold {threshold:g}" + (
+        f" ({chosen})" if chosen else ""
+    )

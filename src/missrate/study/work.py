@@ -8,18 +8,18 @@ import numpy as np
 
 from missrate import calibrate, compare, engine
 from missrate.core import catalog, foreign, store
+from missrate.core import points as point_files
 from missrate.core.case import CaseStatistics
 from missrate.core.crop import Crop, union
-from missrate.core.errors import DataError, ProvenanceError
-from missrate.core.quantise import level_of
+from missrate.core.errors import DataError, InputError, ProvenanceError
+from missrate.core.quantise import level_of, threshold_of
 from missrate.core.recipe import Recipe
+from missrate.core.sweep import common_floor
 from missrate.core.types import IGNORED, LESION, Entry, LabelMeaning, Matching, OperatingPoint, Prediction
 from missrate.core.view import View
 from missrate.evaluate import files, statistics, summary, tables
 from missrate.prepare import case as prepare_case
 from missrate.prepare import views
-
-POINT = "missrate/operating_point/1"
 
 
 def prepare(reader: str, entry: Entry, meaning: LabelMeaning, folder: Path, *, labels_only: bool) -> None:
@@ -179,8 +179,33 @@ def choose_point(cases: list[Path], out: Path, target: calibrate.Target, *, matc
     """Writes ``operating_point.json`` of one arm."""
     loaded = load_statistics(cases)
     choose = calibrate.choose_by_fold if by_fold else calibrate.choose
-    point = choose(loaded, matching, target=target, name="calibrated")
-    store.write_json(out, point_to_json(point) | {"n": len(loaded)})
+    point_files.write(out, choose(loaded, matching, target=target, name="calibrated"), n=len(loaded))
+
+
+def certify_point(
+    cases: list[Path],
+    out: Path,
+    wanted: calibrate.Certify,
+    *,
+    matching: Matching,
+    provenance: Path | None,
+    source: str,
+) -> None:
+    """Writes ``certified.json`` of one arm; what cannot be certified has no threshold there, and the reason.
+
+    ``provenance`` is that of the arm's run, None where the arm has none. Missing statistics are such a reason: who
+    could not be predicted would silently be left out of the promise.
+    """
+    loaded = load_statistics(cases)
+    try:
+        absent = [path.stem for path in cases if not path.exists()]
+        if absent:
+            raise InputError(f"Every calibration case must have a prediction. Got none for {', '.join(absent[:5])}.")
+        seen = store.read_json(provenance, store.PROVENANCE)["patients"].get(source, []) if provenance else None
+        point = calibrate.certify(loaded, matching, **wanted.model_dump(), seen=seen, name="certified")
+    except (InputError, ProvenanceError) as error:
+        point = OperatingPoint("certified", {None: None}, "calibration", str(wanted), reason=str(error))
+    point_files.write(out, point, n=len(loaded))
 
 
 def summarise(
@@ -194,7 +219,7 @@ def summarise(
 ) -> None:
     """Writes ``summary.json``, ``lesions.csv`` and ``cases.csv`` of one arm."""
     loaded = load_statistics(cases)
-    ordered = order_points(points, fixed, folds)
+    ordered = [_known(point, loaded) for point in order_points(points, fixed, folds)]
     value = summary.summarise(loaded, points=ordered, **about)
     matching = about["matchings"][0]
     store.write_text(folder / "lesions.csv", tables.lesions_csv(loaded, ordered, matching))
@@ -219,11 +244,27 @@ def draw_report(out: Path, inputs: dict[str, Any]) -> None:
 
 
 def order_points(paths: list[Path], fixed: tuple[float, ...], folds: list[int | None]) -> list[OperatingPoint]:
-    """The calibrated points that gave a threshold everywhere, then the fixed ones, then those that found none."""
-    chosen = [point_from_json(store.read_json(path, POINT)) for path in paths]
+    """The calibrated points, the fixed ones, the certified ones, and last those without a threshold somewhere."""
+    chosen = [point_files.read(path) for path in paths]
     whole = [p for p in chosen if None not in p.thresholds.values()]
     plain = [OperatingPoint(f"{t:g}", dict.fromkeys(folds, t), "fixed") for t in fixed]
-    return [*whole, *plain, *(p for p in chosen if p not in whole)]
+    certified = [p for p in whole if p.certified]
+    return [*(p for p in whole if p not in certified), *plain, *certified, *(p for p in chosen if p not in whole)]
+
+
+def _known(point: OperatingPoint, cases: list[CaseStatistics]) -> OperatingPoint:
+    """The point, without its thresholds where a certified one lies below the floor of these cases' candidates.
+
+    One for voxels may lie anywhere, and scans that are tested may be noisier than those of the calibration.
+    """
+    if not point.certified or not cases:
+        return point
+    floor = common_floor(cases)
+    low = [t for t in point.thresholds.values() if t is not None and level_of(t) < floor]
+    if not low:
+        return point
+    reason = f"certified at {low[0]:g}, but candidates are only known from {threshold_of(floor):g} upwards"
+    return replace(point, thresholds=dict.fromkeys(point.thresholds), reason=reason)
 
 
 def load_statistics(paths: list[Path]) -> list[CaseStatistics]:
@@ -235,16 +276,3 @@ def load_statistics(paths: list[Path]) -> list[CaseStatistics]:
     if any(case.kind == "probability" for case in cases):
         return [replace(case, kind="probability") if case.kind == "mask" else case for case in cases]
     return cases
-
-
-def point_to_json(point: OperatingPoint) -> dict[str, Any]:
-    """The point as a plain value; the fold None is written "all"."""
-    thresholds = {"all" if fold is None else str(fold): t for fold, t in point.thresholds.items()}
-    about = {"name": point.name, "chosen_on": point.chosen_on, "target": point.target, "certified": point.certified}
-    return {"schema": POINT, "thresholds": thresholds} | about
-
-
-def point_from_json(value: dict[str, Any]) -> OperatingPoint:
-    """The inverse of ``point_to_json``."""
-    thresholds = {None if fold == "all" else int(fold): t for fold, t in value["thresholds"].items()}
-    return OperatingPoint(value["name"], thresholds, value["chosen_on"], value["target"], value["certified"])

@@ -1,0 +1,82 @@
+"""The file of an operating point: its thresholds, where they were chosen, and what is promised of them."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from missrate.core.errors import InputError, StoreError
+from missrate.core.store import read_json, write_json
+from missrate.core.types import Certificate, OperatingPoint
+
+SCHEMA = "missrate/operating_point/2"
+
+
+def to_json(point: OperatingPoint) -> dict[str, Any]:
+    """The point as a plain value; the fold None is written "all"."""
+    return {
+        "schema": SCHEMA,
+        "name": point.name,
+        "thresholds": {"all" if fold is None else str(fold): t for fold, t in point.thresholds.items()},
+        "chosen_on": point.chosen_on,
+        "target": point.target,
+        "certificate": point.certificate and asdict(point.certificate),
+        "reason": point.reason,
+    }
+
+
+def from_json(value: dict[str, Any], *, where: str = "An operating point") -> OperatingPoint:
+    """The inverse of ``to_json``; further keys are about the calibration and not read.
+
+    Raises StoreError, which names ``where``, for another schema or a missing part.
+    """
+    if value.get("schema") != SCHEMA:
+        raise StoreError(f"{where} must have schema {SCHEMA}. Got {value.get('schema')!r}; calibrate again.")
+    try:
+        thresholds = {None if fold == "all" else int(fold): t for fold, t in value["thresholds"].items()}
+        promised = value["certificate"]
+        return OperatingPoint(
+            value["name"],
+            thresholds,
+            value["chosen_on"],
+            value["target"],
+            None if promised is None else Certificate(**promised),
+            value["reason"],
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{where} must be as missrate wrote it. Got: {error!r}; calibrate again.") from error
+
+
+def write(path: Path, point: OperatingPoint, **about: Any) -> None:
+    """The file, with plain values ``about`` its calibration beside the point."""
+    write_json(path, about | to_json(point))
+
+
+def read(path: Path) -> OperatingPoint:
+    """The point in the file. Raises StoreError when it cannot be read, or another version wrote it."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise StoreError(f"{path} must be an operating point. Got {type(value).__name__}.")
+    return from_json(value, where=str(path))
+
+
+def only_threshold(point: OperatingPoint) -> float:
+    """The one threshold, for scans that belong to no fold. Raises InputError where there is none, or one per fold."""
+    if len(point.thresholds) != 1:
+        raise InputError(
+            f"Operating point {point.name!r} must have one threshold for new scans. Got one for each of "
+            f"{len(point.thresholds)} folds."
+        )
+    (threshold,) = point.thresholds.values()
+    if threshold is None:
+        raise InputError(
+            f"Operating point {point.name!r} must have a threshold. Got none: "
+            f"{point.reason or f'none is admissible for {point.target}'}."
+        )
+    return threshold
+
+
+def hash_of_patients(patients: Iterable[str]) -> str:
+    """``sha256:`` of the sorted ids, each once: the same for the same patients."""
+    return "sha256:" + hashlib.sha256("\n".join(sorted(set(patients))).encode()).hexdigest()

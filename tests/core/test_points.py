@@ -1,0 +1,59 @@
+"""The file of an operating point: what was written comes back, and what another version wrote does not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from missrate.core import points
+from missrate.core.errors import InputError, StoreError
+from missrate.core.types import Certificate, OperatingPoint
+
+PROMISE = Certificate("patient", 0.1, 0.95, 40, 1, "a sentence", 0.025, 0.01, 0.2, points.hash_of_patients("ab"))
+POINTS = [
+    OperatingPoint("half", {None: 0.5}, "fixed"),
+    OperatingPoint("t", {0: 0.25, 1: None}, "other folds", "false_positives_per_scan <= 2"),
+    OperatingPoint("certified", {None: 1 / 3}, "calibration", "patient_miss_rate <= 0.1", PROMISE),
+    OperatingPoint("certified", {None: None}, "calibration", "patient_miss_rate <= 0.1", reason="too few"),
+]
+
+
+@pytest.mark.parametrize("point", POINTS, ids=lambda p: f"{p.name}-{p.chosen_on}")
+def test_a_point_comes_back_and_only_a_certificate_makes_it_certified(point: OperatingPoint, tmp_path: Path) -> None:
+    points.write(tmp_path / "point.json", point, calibration={"cases": 3})
+    assert points.read(tmp_path / "point.json") == point
+    assert json.loads((tmp_path / "point.json").read_text())["calibration"] == {"cases": 3}
+    assert point.certified == (point.certificate is not None)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"schema": "missrate/operating_point/1"}, "must have schema missrate/operating_point/2.*calibrate again"),
+        ({"schema": None}, "calibrate again"),
+        ({"thresholds": [0.5]}, "must be as missrate wrote it"),
+        ({"thresholds": {"first": 0.5}}, "must be as missrate wrote it"),
+        ({"certificate": {"level": "patient"}}, "must be as missrate wrote it"),
+    ],
+)
+def test_another_version_or_a_damaged_file_is_an_error(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    path = tmp_path / "point.json"
+    path.write_text(json.dumps(points.to_json(POINTS[0]) | change))
+    with pytest.raises(StoreError, match=words):
+        points.read(path)
+    path.write_text("[]")
+    with pytest.raises(StoreError, match="must be an operating point"):
+        points.read(path)
+
+
+def test_new_scans_need_one_threshold() -> None:
+    assert points.only_threshold(POINTS[0]) == 0.5
+    for point, words in ((POINTS[1], "each of 2 folds"), (POINTS[3], "must have a threshold. Got none: too few")):
+        with pytest.raises(InputError, match=words):
+            points.only_threshold(point)
+
+
+def test_the_hash_is_of_the_set_of_patients() -> None:
+    assert points.hash_of_patients(["b", "a", "b"]) == points.hash_of_patients(["a", "b"])
+    assert points.hash_of_patients(["ab"]) != points.hash_of_patients(["a", "b"])

@@ -1,0 +1,358 @@
+"""`missrate calibrate` on a folder that evaluate wrote, and the promise of a study's arms."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from missrate import calibrate as room
+from missrate.calibrate import Certify
+from missrate.cli import main
+from missrate.core import points, store
+from missrate.core.case import CaseStatistics
+from missrate.core.errors import ConfigError, InputError
+from missrate.core.quantise import level_of
+from missrate.core.types import OperatingPoint
+from missrate.evaluate import files, summary
+from missrate.study import config, front, work
+from missrate.study.plan import plan
+from missrate.study.points import read_patients
+from tests.drawn import OVERLAP, case
+from tests.predict.test_run2d import bright
+from tests.readers.test_nifti import save
+from tests.study import tiny
+from tests.synthetic import cohort, scored
+from tests.test_cli import Done
+
+Call = Callable[..., Done]
+BOTH = ["--false-positives-per-scan", "1", "--false-positive-ml-per-scan", "1"]
+PATIENTS = ["--certify", "patient", "--miss-rate", "0.05"]
+
+
+@pytest.fixture
+def calibrate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """The verb in this process, as the command line runs it."""
+
+    def call(*words: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["missrate", "calibrate", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(int(ended.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+def evaluation(folder: Path, cases: list[CaseStatistics], **about: Any) -> Path:
+    for each in cases:
+        files.save(folder / "statistics" / f"{each.case_id}.npz", each)
+    value = {"schema": summary.SCHEMA, "missing_predictions": [], "failed": []} | about
+    store.write_json(folder / "summary.json", value)
+    return folder
+
+
+@pytest.fixture
+def nineteen(tmp_path: Path) -> Path:
+    """19 patients with a lesion at .5, one of them also with one at .2, and a healthy one."""
+    cases = [*cohort([30_000] * 18), scored([30_000, 12_000], "p18"), scored([], "healthy")]
+    return evaluation(tmp_path / "evaluation", cases)
+
+
+def test_a_target_is_kept_and_the_costs_are_told(calibrate: Call, nineteen: Path, tmp_path: Path) -> None:
+    done = calibrate(nineteen, "--out", tmp_path / "point.json", *BOTH)
+    assert done.returncode == 0, done.stderr
+    # Nothing outside the lesions is predicted, so the lower lesion is found too.
+    assert points.read(tmp_path / "point.json").thresholds == {None: 0.2}
+    assert done.stdout.splitlines() == [
+        "calibrated: false_positives_per_scan <= 1 and false_positive_ml_per_scan <= 1, on 20 patients (19 with a "
+        "lesion), 20 scans, 20 lesions",
+        "threshold 0.2",
+        "missed on these patients: 0 of 19 patients, 0 of 20 lesions, 0 of 20 lesion voxels",
+        "cost on these patients: 0 false positives per scan, 0 false-positive ml per scan, 0 % of the voxels outside "
+        "the lesions",
+        "not certified: nothing is promised for new patients",
+    ]
+
+
+def test_other_kinds_of_point(calibrate: Call, nineteen: Path, tmp_path: Path) -> None:
+    out = tmp_path / "point.json"
+    assert calibrate(nineteen, "--out", out, "--patient-miss-rate", "0").returncode == 0
+    assert points.read(out).thresholds == {None: 0.5}
+    assert calibrate(nineteen, "--out", out, "--f-beta", "1").returncode == 0
+    assert points.read(out).thresholds == {None: 0.2}
+
+
+def test_a_promise_is_told_in_a_sentence(calibrate: Call, nineteen: Path, tmp_path: Path) -> None:
+    done = calibrate(nineteen, "--out", tmp_path / "point.json", *PATIENTS)
+    assert done.returncode == 0, done.stderr
+    point = points.read(tmp_path / "point.json")
+    assert point.certificate is not None
+    assert (point.thresholds, point.certificate.n) == ({None: 0.5}, 19)
+    assert f"certified: {point.certificate.bound}; on these patients the loss is 0" in done.stdout
+    assert "no false positives are bounded" in done.stdout
+    assert "missed on these patients: 0 of 19 patients, 1 of 20 lesions" in done.stdout
+
+
+def test_the_volume_of_a_constant_map_is_told(calibrate: Call, tmp_path: Path) -> None:
+    # 9 of 10 voxels of .1 ml lie outside; the one candidate touches the lesion, so it is no false positive.
+    folder = evaluation(tmp_path / "e", [case("#" + "." * 9, "4" * 10, f"p{i}") for i in range(19)])
+    done = calibrate(folder, "--out", tmp_path / "point.json", *PATIENTS)
+    assert "0 false positives per scan, 0.9 false-positive ml per scan, 100 % of the voxels outside" in done.stdout
+    # Asked for a point that keeps a volume it is not chosen: nothing is found at the threshold above it.
+    told = calibrate(folder, "--out", tmp_path / "point.json", *BOTH[:2], "--false-positive-ml-per-scan", "0.8").stdout
+    assert "missed on these patients: 19 of 19 patients" in told
+
+
+def test_too_few_patients_end_with_1_and_the_file_says_why(calibrate: Call, tmp_path: Path) -> None:
+    folder, out = evaluation(tmp_path / "e", cohort([30_000] * 58)), tmp_path / "point.json"
+    done = calibrate(folder, "--out", out, *PATIENTS, "--confidence", "0.95")
+    assert done.returncode == 1
+    assert "no threshold: not certifiable with 58 patients: needs n >= 59" in done.stdout
+    written = points.read(out)
+    assert written.thresholds == {None: None}
+    assert written.reason == "not certifiable with 58 patients: needs n >= 59"
+
+
+def test_no_admissible_threshold_ends_with_1(calibrate: Call, tmp_path: Path) -> None:
+    # A false positive at the highest level there is.
+    folder = evaluation(tmp_path / "e", [case("#..", "5.#")])
+    zero = ["--false-positives-per-scan", "0", "--false-positive-ml-per-scan", "inf"]
+    done = calibrate(folder, "--out", tmp_path / "point.json", *zero)
+    assert done.returncode == 1
+    assert "no threshold: none is admissible" in done.stdout
+
+
+def test_who_was_not_predicted_is_told_and_voids_a_promise(calibrate: Call, tmp_path: Path) -> None:
+    failed = [{"case_id": "lost", "reason": "another grid"}]
+    folder = evaluation(tmp_path / "e", cohort([30_000] * 30), missing_predictions=["none", "p0"], failed=failed)
+    done = calibrate(folder, "--out", tmp_path / "point.json", *PATIENTS)
+    assert done.returncode == 1
+    # p0 was measured as a miss, so nothing of it is lacking.
+    assert "not certifiable without predictions of lost, none (2 in all)" in done.stdout
+    plain = calibrate(folder, "--out", tmp_path / "point.json", *BOTH)
+    assert plain.returncode == 0
+    assert "without a prediction, and left out: lost, none (2 in all)" in plain.stdout
+
+
+def test_seen_patients_void_a_promise_and_mark_a_plain_point(calibrate: Call, nineteen: Path, tmp_path: Path) -> None:
+    seen, out = tmp_path / "seen.csv", tmp_path / "point.json"
+    seen.write_text("case_id,patient_id\nx,p3\ny,p4\nz,elsewhere\n")
+    done = calibrate(nineteen, "--out", out, *PATIENTS, "--seen", seen)
+    assert done.returncode == 2
+    assert "Got 2 that the model was trained or selected on: p3, p4" in done.stderr
+    assert not out.exists()
+    plain = calibrate(nineteen, "--out", out, *BOTH, "--seen", seen)
+    assert plain.returncode == 0
+    assert "not certified: the model was trained or selected on p3, p4 (2 in all)" in plain.stdout
+    seen.write_text("elsewhere\n")
+    assert "none of whom the model was trained" in calibrate(nineteen, "--out", out, *PATIENTS, "--seen", seen).stdout
+
+
+def test_lists_of_patients(tmp_path: Path) -> None:
+    path = tmp_path / "seen"
+    for text in ("a\nb\n\n", "patient_id\na\nb", "x,patient_id\n1,a\n2,b\n3\n", "\ufeffa\r\nb\r\n"):
+        path.write_text(text, encoding="utf-8")
+        assert read_patients(path) == {"a", "b"}
+    for text, words in (("a,b\n", "plain list, or a CSV"), ("", "at least one patient"), ("patient_id\n", "at least")):
+        path.write_text(text)
+        with pytest.raises(InputError, match=words):
+            read_patients(path)
+    with pytest.raises(InputError, match="must be a list"):
+        read_patients(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "exactly one of"),
+        ([*BOTH, "--f-beta", "1"], "Got --false-positives-per-scan with --false-positive-ml-per-scan, --f-beta."),
+        (BOTH[:2], "a bound on the count alone admits the map that calls everything one tumour; perhaps give inf"),
+        (BOTH[2:], "Got one of them"),
+        (["--false-positives-per-scan", "inf", "--false-positive-ml-per-scan", "inf"], "must bound something"),
+        (["--false-positives-per-scan", "-1", "--false-positive-ml-per-scan", "1"], "greater than or equal to 0"),
+        (["--false-positives-per-scan", "nan", "--false-positive-ml-per-scan", "1"], "greater than or equal to 0"),
+        (["--patient-miss-rate", "5"], "must lie in [0, 1]"),
+        (["--f-beta", "0"], "must be a positive number"),
+        (["--certify", "patient"], "--certify must come with --miss-rate"),
+        (["--miss-rate", "0.1"], "must come with --certify"),
+        (["--certify", "patient", "--miss-rate", "1"], "less than 1"),
+        (["--certify", "voxel", "--miss-rate", "0.1", "--confidence", "0.9"], "must come with level 'patient'"),
+        ([*BOTH, "--least-volume-ml", "-1"], "--least-volume-ml must lie in"),
+    ],
+)
+def test_misuse_is_one_sentence_and_exit_2(
+    calibrate: Call, nineteen: Path, tmp_path: Path, words: list[str], sentence: str
+) -> None:
+    done = calibrate(nineteen, "--out", tmp_path / "point.json", *words)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert not (tmp_path / "point.json").exists()
+
+
+def test_folders_that_cannot_calibrate(calibrate: Call, nineteen: Path, tmp_path: Path) -> None:
+    masks = evaluation(tmp_path / "masks", [replace(each, kind="mask") for each in cohort([60_000] * 19)])
+    healthy = evaluation(tmp_path / "healthy", [scored([], "h")])
+    for folder, words, sentence in (
+        (masks, BOTH, "must have scores"),
+        (masks, PATIENTS, "must have scores"),
+        (healthy, BOTH, "at least one lesion"),
+        (tmp_path / "absent", BOTH, "must be readable"),
+        (evaluation(tmp_path / "empty", []), BOTH, "at least one case"),
+    ):
+        done = calibrate(folder, "--out", tmp_path / "point.json", *words)
+        assert (done.returncode, sentence in done.stderr) == (2, True), done
+    assert "--out POINT.json" in calibrate(nineteen, *BOTH).stderr
+    store.write_json(nineteen / "statistics" / "index.json", {})
+    assert "Got an arm of a study" in calibrate(nineteen, "--out", tmp_path / "point.json", *BOTH).stderr
+
+
+def test_a_study_takes_its_points_from_its_file(calibrate: Call, tmp_path: Path) -> None:
+    done = calibrate(tiny.write(tmp_path), *BOTH)
+    assert done.returncode == 2
+    assert "must say in [evaluate] which points" in done.stderr
+
+
+def test_predict_takes_one_threshold_from_one_place(tmp_path: Path) -> None:
+    path = tmp_path / "point.json"
+    points.write(path, OperatingPoint("t", {None: None}, "calibration", reason="too few"))
+    with pytest.raises(InputError, match=r"must have a threshold\. Got none: too few"):
+        front.predict_scans(tmp_path, [tmp_path / "s.nii.gz"], tmp_path, point=path)
+    with pytest.raises(ConfigError, match="Got both"):
+        front.predict_scans(tmp_path, [tmp_path / "s.nii.gz"], tmp_path, 0.5, point=path)
+
+
+def test_predict_writes_the_mask_of_the_point_and_says_so(tmp_path: Path) -> None:
+    # The probability of this model is the brightness / 1000: .2, .4 and .6 in three planes.
+    run, scan, path = bright(tmp_path), tmp_path / "scan.nii.gz", tmp_path / "point.json"
+    save(scan, np.broadcast_to(np.array([200, 400, 600], np.int16), (4, 5, 3)), np.eye(4))
+    promise = room.certify(
+        cohort([level_of(0.4)] * 19), OVERLAP, level="patient", miss_rate=0.1, seen=None, name="mine"
+    )
+    for point, said in (
+        (promise, "mine: patient_miss_rate <= 0.1 in expectation, certified"),
+        (replace(promise, certificate=None, target="t"), "mine: t, not certified"),
+    ):
+        points.write(path, point)
+        (line,), failed = front.predict_scans(run, [scan], tmp_path / "out", point=path)
+        assert failed == []
+        assert line.endswith(f"0.0 ml at threshold 0.4 (operating point {said})")
+        mask = np.asarray(nib.load(tmp_path / "out" / "scan_mask.nii.gz").dataobj)
+        assert mask.sum(axis=(0, 1)).tolist() == [0, 20, 20]
+    (line,), _ = front.predict_scans(run, [scan], tmp_path / "out")
+    assert line.endswith("at threshold 0.5")
+
+
+# In a study.
+
+CERTIFY = 'evaluate.certify={ level = "patient", miss_rate = 0.4 }'
+
+
+def test_another_promise_repeats_no_comparison(tmp_path: Path) -> None:
+    study = tiny.write(tmp_path)
+    without, one, other = (
+        {s.name: s for s in plan(config.read_study(study, given), tmp_path / "out")}
+        for given in ([], [CERTIFY], [CERTIFY.replace("0.4", "0.5")])
+    )
+    assert one.keys() - without.keys() == {
+        f"calibrate/{arm}/certified"
+        for arm in ("maskrcnn", "unet", "averaged", "nothing", "everything", "location_prior")
+    }
+    changed = {name for name in one if one[name].config != other[name].config}
+    assert changed == one.keys() - without.keys()
+    # Only the summary reads the new file; the comparison does not, nor has its own configuration changed.
+    readers = {name.split("/")[0] for name, stage in one.items() if set(stage.inputs) & changed}
+    assert readers == {"summarise"}
+    assert (one["compare"].config, one["compare"].inputs) == (without["compare"].config, without["compare"].inputs)
+    # Which patients were seen is known from training: its stage is an input, that of null arms none.
+    assert "train/maskrcnn" in one["calibrate/averaged/certified"].inputs
+    assert not any(name.startswith("train") for name in one["calibrate/nothing/certified"].inputs)
+    owned = [path for stage in one.values() for path in stage.owns]
+    assert len(owned) == len(set(owned))
+
+
+def test_a_promise_needs_a_calibration_part(tmp_path: Path) -> None:
+    for split in (tiny.FOLDS, "parts = { train = 8, test = 2 }"):
+        with pytest.raises(ConfigError, match="certify must have a calibration part"):
+            config.read_study(tiny.write(tmp_path, split), [CERTIFY])
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / "statistics" / f"p{i}.npz" for i in range(19)]
+    for path, each in zip(paths, cohort([30_000] * 19), strict=True):
+        files.save(path, each)
+    return paths
+
+
+def certified(paths: list[Path], out: Path, provenance: Path | None = None) -> OperatingPoint:
+    wanted = Certify(level="patient", miss_rate=0.05)
+    work.certify_point(paths, out, wanted, matching=OVERLAP, provenance=provenance, source="s")
+    return points.read(out)
+
+
+def test_an_arm_is_certified_unless_its_run_saw_a_patient(written: list[Path], tmp_path: Path) -> None:
+    out, provenance = tmp_path / "certified.json", tmp_path / "provenance.json"
+    store.write_json(provenance, {"schema": store.PROVENANCE, "patients": {"s": ["t0"], "other": ["p0"]}})
+    known = certified(written, out, provenance).certificate
+    assert known is not None and "none of whom the model was trained or selected on" in known.bound
+    unknown = certified(written, out).certificate
+    assert unknown is not None and "provided that these 19 patients were used for nothing else" in unknown.bound
+    store.write_json(provenance, {"schema": store.PROVENANCE, "patients": {"s": ["p0"]}})
+    refused = certified(written, out, provenance)
+    assert refused.thresholds == {None: None}
+    assert refused.reason is not None and "Got 1 that the model was trained or selected on: p0" in refused.reason
+
+
+def test_an_arm_without_a_prediction_or_with_masks_is_not_certified(written: list[Path], tmp_path: Path) -> None:
+    lacking = certified([*written, tmp_path / "statistics" / "lost.npz"], tmp_path / "certified.json")
+    assert lacking.reason == "Every calibration case must have a prediction. Got none for lost."
+    for path in written:
+        files.save(path, replace(files.load(path), kind="mask"))
+    masks = certified(written, tmp_path / "certified.json")
+    assert masks.reason is not None and "must have scores" in masks.reason
+
+
+def test_the_certified_point_comes_after_the_fixed_ones(tmp_path: Path) -> None:
+    target = room.Target(false_positives_per_scan=1, false_positive_ml_per_scan=1)
+    cases = cohort([30_000] * 19)
+    paths = [tmp_path / name for name in ("calibrated.json", "certified.json", "none.json")]
+    points.write(paths[0], room.choose(cases, OVERLAP, target=target, name="calibrated"))
+    points.write(paths[1], room.certify(cases, OVERLAP, level="patient", miss_rate=0.1, seen=None, name="certified"))
+    points.write(paths[2], OperatingPoint("none", {None: None}, "calibration"))
+    ordered = work.order_points([paths[2], paths[1], paths[0]], (0.5, 0.25), [None])
+    assert [point.name for point in ordered] == ["calibrated", "0.5", "0.25", "certified", "none"]
+
+
+def test_the_summary_shows_the_promise_and_what_lies_below_the_floor(tmp_path: Path) -> None:
+    # Voxels are certified at .005, where the candidates of these scans are not known.
+    cases, folder = cohort([300] * 19, floor=600), tmp_path / "arm"
+    promised = tmp_path / "certified.json"
+    about: dict[str, Any] = {"arm": "a", "matchings": [OVERLAP], "part": "test", "seed": 0, "missing": []}
+    about |= {"failed": [], "inputs": {}, "resamples": 100, "fixed": (0.5,), "folds": [None]}
+    paths = [tmp_path / f"{each.case_id}.npz" for each in cases]
+    for path, each in zip(paths, cases, strict=True):
+        files.save(path, each)
+    low = room.certify(cases, OVERLAP, level="voxel", miss_rate=0.1, seen=None, name="certified")
+    assert low.thresholds == {None: 0.005}
+    points.write(promised, low)
+    work.summarise(paths, folder, [promised], **about)
+    entry = json.loads((folder / "summary.json").read_text())["also"][-1]
+    assert entry["operating_point"]["threshold"] is None
+    assert entry["reason"] == "certified at 0.005, but candidates are only known from 0.01 upwards"
+    # Above the floor it is one more point, with its certificate.
+    high = room.certify(
+        cohort([level_of(0.3)] * 19), OVERLAP, level="patient", miss_rate=0.1, seen=None, name="certified"
+    )
+    points.write(promised, high)
+    work.summarise(paths, folder, [promised], **about)
+    entry = json.loads((folder / "summary.json").read_text())["also"][-1]
+    assert (entry["operating_point"]["name"], entry["operating_point"]["certified"]) == ("certified", True)
+    assert high.certificate is not None
+    assert entry["operating_point"]["certificate"]["bound"] == high.certificate.bound
+    assert entry["metrics"]["patient_miss_rate"]["pooled"]["value"] == 1.0
