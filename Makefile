@@ -57,8 +57,8 @@ bench-setup: .venv-bench/ready
 
 # Some minutes on one quiet processor; `make bench BENCH=--quick` takes the small volumes only.
 bench: bench-setup
-	.venv-bench/bin/python benchmarks/evaluation.py $(BENCH)
-	.venv-bench/bin/python benchmarks/traps.py
+	.venv-bench/bin/python -m benchmarks.evaluation $(BENCH)
+	.venv-bench/bin/python -m benchmarks.traps
 
 # Where a peer asks for an older version our own pin wins, so that all numbers come from one set of libraries.
 bench-lock: setup
