@@ -138,6 +138,10 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for row in rows:
         print(line(row))
+    print()
+    for task in asked.tasks:
+        for name, peer in PEERS[task].items():
+            print(f"- {task}, {name}: {peer.answers}.")
     if asked.out is not None:
         asked.out.write_text(json.dumps({"machine": machine(), "rows": [asdict(r) for r in rows]}, indent=1))
 
