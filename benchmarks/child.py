@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks import ours, plain, volumes
 from benchmarks.peers import LEVELS_K, PEERS, RESAMPLES, THRESHOLD
+
+from benchmarks import ours, plain, volumes
 
 TASKS = ("counts", "curve", "matching", "lesions", "surfaces", "bootstrap", "everything")
 SECONDS = 20.0

@@ -17,9 +17,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks import volumes
 from benchmarks.child import TASKS
 from benchmarks.peers import PEERS, RESAMPLES
+
+from benchmarks import volumes
 
 QUICK = "256x256x64"
 TIMEOUT_S = 1800
@@ -46,7 +47,7 @@ class Row:
 
 def asked_of(task: str, volume: str, only: list[str] | None) -> list[str]:
     """The tools to measure at a task; peers that relabel at every threshold are asked on the smaller volume only."""
-    peers = [] if task == "lesions" and not volume.startswith(QUICK) else list(PEERS[task])
+    peers = [n for n, peer in PEERS[task].items() if volume.startswith(QUICK) or task != "lesions" or peer.scale == 1.0]
     names = ["ours", "plain", *peers] if task == "bootstrap" else ["floor", "ours", "plain", *peers]
     return [n for n in names if only is None or n in only]
 

@@ -14,6 +14,8 @@ import numpy as np
 from benchmarks.plain import TOLERANCE_MM
 from benchmarks.volumes import Case, Patients
 
+from benchmarks import plain
+
 THRESHOLD, RESAMPLES = 0.5, 2000
 LEVELS_K = np.arange(600, 60_000, 60)
 """The 990 levels .010, .011, ..., .999 of the task of lesions at every threshold."""
@@ -136,6 +138,10 @@ def matching_picai(case: Case, threshold: float = THRESHOLD) -> Any:
     return evaluate_case(_predicted(case, threshold).astype(np.float32), case.reference_XYZ)
 
 
+def lesions_in_one_box(case: Case) -> Any:
+    return plain.lesions_in_one_box(case.reference_XYZ, case.probability_XYZ, LEVELS_K)
+
+
 def lesions_cc3d(case: Case) -> Any:
     return [matching_cc3d(case, level / 60_000) for level in SAMPLED_K]
 
@@ -219,6 +225,7 @@ PEERS: dict[str, dict[str, Peer]] = {
         "picai_eval": Peer(matching_picai, "lesions and candidates one to one, IoU >= .1"),
     },
     "lesions": {
+        "plain in one box": Peer(lesions_in_one_box, "all of it: the plain code without its islands"),
         "cc3d": Peer(lesions_cc3d, "as at one threshold: 990 levels, from 10", 99.0),
         "panoptica": Peer(lesions_panoptica, "as at one threshold: 990 levels, from 10", 99.0),
         "picai_eval": Peer(lesions_picai, "as at one threshold: 990 levels, from 10", 99.0),

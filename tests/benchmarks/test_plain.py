@@ -63,8 +63,17 @@ def test_one_candidate_over_two_lesions_finds_both_by_overlap_and_one_by_iou() -
 @given(arrays(np.uint8, SHAPE, elements=st.integers(0, 1)), arrays(np.uint8, SHAPE, elements=st.integers(0, 10)))
 def test_lesions_are_those_of_the_statistics(reference: NDArray[np.uint8], tenths: NDArray[np.uint8]) -> None:
     probability = (tenths / 10).astype(np.float32)
-    plainly = plain.lesions(reference, probability, TENTHS)
+    plainly = plain.lesions_in_one_box(reference, probability, TENTHS)
     case = measured(reference, probability)
+    islands = plain.lesions(reference, probability, TENTHS)
+    for box, island in zip(plainly, islands, strict=True):
+        assert box.found_any.tolist() == island.found_any.tolist()
+        assert box.found_iou.sum() == island.found_iou.sum()
+        assert box.false_positives_any == island.false_positives_any
+        assert box.false_positives_iou == island.false_positives_iou
+        assert sorted(zip(box.candidate_voxels, box.candidate_peak, strict=True)) == sorted(
+            zip(island.candidate_voxels, island.candidate_peak, strict=True)
+        )
     for rule, found, alarms in (
         (OVERLAP, [m.found_any for m in plainly], [m.false_positives_any for m in plainly]),
         (IOU, [m.found_iou for m in plainly], [m.false_positives_iou for m in plainly]),
