@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 export OMP_WAIT_POLICY = passive
 
-.PHONY: setup demo test check format lock slim overfit clean
+.PHONY: setup demo test check format lock slim overfit bench-setup bench bench-lock clean
 
 setup: $(VENV)/ready
 
@@ -45,6 +45,27 @@ format: setup
 slim: .venv-slim/ready
 	.venv-slim/bin/python tests/slim.py
 
+# The other tools beside which ours is measured, in an environment of its own, never in CI.
+.venv-bench/ready: requirements-bench.lock pyproject.toml
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-bench/bin/uv pip install --quiet --python .venv-bench/bin/python --no-deps --require-hashes -r requirements-bench.lock
+	.venv-bench/bin/uv pip install --quiet --python .venv-bench/bin/python --no-deps -e .
+	touch $@
+
+bench-setup: .venv-bench/ready
+
+# Some minutes on one quiet processor; `make bench BENCH=--quick` takes the small volumes only.
+bench: bench-setup
+	.venv-bench/bin/python -m benchmarks.evaluation $(BENCH)
+	.venv-bench/bin/python -m benchmarks.traps
+
+# Where a peer asks for an older version our own pin wins, so that all numbers come from one set of libraries.
+bench-lock: setup
+	printf 'connected-components-3d\nnumpy\nrich\ntimm\n' | $(BIN)/uv pip compile --quiet --upgrade --generate-hashes \
+		--no-header --no-annotate --python-version 3.11 -c requirements.lock --override /dev/stdin \
+		pyproject.toml requirements-bench.in -o requirements-bench.lock
+
 # Writes the pins anew: hashes, no addresses.
 lock: setup
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 \
@@ -53,7 +74,7 @@ lock: setup
 		-c requirements.lock pyproject.toml -o requirements-slim.lock
 
 clean:
-	rm -rf $(VENV) .venv-slim demo build src/*.egg-info
+	rm -rf $(VENV) .venv-slim .venv-bench demo build src/*.egg-info
 
 # Every model x init overfits two synthetic patients to Dice >= .9: about 35 minutes of one processor.
 overfit: setup
