@@ -131,8 +131,8 @@ def pool(workers: int) -> Iterator[Pool]:
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
 
-def run_all(tasks: list[Task], workers: int) -> None:
-    """Runs independent tasks to the end. Raises the first exception of any of them."""
+def run_all(tasks: list[Task], workers: int, ended: Callable[[], None] = lambda: None) -> None:
+    """Runs independent tasks to the end, telling of each that it ended. Raises the first exception of any of them."""
     waiting = tasks[::-1]
     with pool(workers) as running:
         while waiting or running.free < running.workers:
@@ -141,6 +141,7 @@ def run_all(tasks: list[Task], workers: int) -> None:
             for _, error in running.completed(seconds=1.0):
                 if error is not None:
                     raise error
+                ended()
 
 
 def _start_worker(main_pid: int, reports: Any) -> None:

@@ -68,19 +68,30 @@ def _slabs(values: NDArray[Any], axis: int) -> Iterator[NDArray[Any]]:
         yield from np.moveaxis(values, axis, 0)
 
 
-def onto(prediction: Prediction, grid: Grid, axcodes: str) -> Prediction:
-    """A prediction as it lies on the reference's grid, never resampled.
+def onto(
+    prediction: Prediction, grid: Grid, axcodes: str, *, only_voxel_size: bool = False
+) -> tuple[Prediction, str | None]:
+    """A prediction as it lies on the reference's grid, never resampled, and a warning.
 
-    One that knows pixels only holds its axes as the reference's file does (``axcodes``) and is turned. Raises
-    GridError when the two are not the same grid.
+    One that knows pixels only holds its axes as the reference's file does (``axcodes``) and is turned. Where the format
+    of the prediction keeps no more of its grid than the voxel size (``only_voxel_size``), that of the reference counts,
+    and another one is the warning. Raises GridError when the two are not the same grid.
     """
     levels = prediction.levels
     if levels.grid.affine is None and grid.affine is not None:
         turned = as_ras(levels.full(), axcodes)
         require_same(grid, Grid.of(turned.shape, None), names=("reference", "prediction"))
-        return Prediction(Crop.whole(turned, grid), prediction.kind)
-    require_same(grid, levels.grid, names=("reference", "prediction"))
-    return Prediction(Crop(levels.values_XYZ, levels.start, grid), prediction.kind)
+        return Prediction(Crop.whole(turned, grid), prediction.kind), None
+    warning = None
+    if only_voxel_size:
+        require_same(grid, Grid.of(levels.grid.shape, None), names=("reference", "prediction"))
+        mine, theirs = grid.spacing_mm, levels.grid.spacing_mm
+        if mine and theirs and not np.allclose(mine, theirs, rtol=1e-3):
+            said, other = (" x ".join(f"{side:.4g}" for side in sides) for sides in (mine, theirs))
+            warning = f"the reference says voxels of {said} mm, the prediction {other} mm: the reference's count"
+    else:
+        require_same(grid, levels.grid, names=("reference", "prediction"))
+    return Prediction(Crop(levels.values_XYZ, levels.start, grid), prediction.kind), warning
 
 
 def points_onto(points: Points, grid: Grid, axcodes: str) -> Points:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from missrate.core.quantise import TOP
 
-BLOCK = 2048
+BLOCK = 512
 """Voxels that are skipped together when prediction and reference are empty there."""
 
 Ints = NDArray[np.int64]

@@ -38,6 +38,7 @@ def summarise(
     failed: list[dict[str, str]],
     inputs: dict[str, str],
     extra: Sequence[str] = (),
+    warnings: Sequence[dict[str, str]] = (),
     floor: float = 0.01,
     metrics: Sequence[str] = (),
     tolerances_mm: Sequence[float] = (2.0,),
@@ -48,8 +49,8 @@ def summarise(
     """Every metric of the shelf at every operating point under every rule, as one JSON value without nan.
 
     The first point and the first rule are primary and stand at the top, all other combinations in ``also``.
-    ``missing``, ``extra`` (predictions of no case) and ``failed`` (a case and a reason each) only stand there by name:
-    whoever wants them as misses passes statistics of an empty prediction. ``metrics`` are asked for beyond the usual
+    ``missing``, ``extra`` (predictions of no case), ``failed`` and ``warnings`` (rows that name a case) are only
+    shown: whoever wants them as misses passes statistics of an empty prediction. ``metrics`` are asked for beyond the usual
     ones. ``subgroups`` maps a column to the value of each case id in it: the main metrics are repeated for each value.
     Equal arguments give equal results. Raises InputError for no cases, points or rules, for a case that comes twice,
     and for a threshold at which the candidates are not known.
@@ -72,6 +73,7 @@ def summarise(
         "missing_predictions": sorted(missing),
         "extra_predictions": sorted(extra),
         "failed": failed,
+        "warnings": list(warnings),
         "raised_floors": _raised_floors(cohort.cases, level_of(floor)),
         "inputs": inputs,
         "resamples": resamples,

@@ -9,6 +9,7 @@ A member that serves ``evaluate`` has some of these as well:
 ``load_reference(location) -> Crop``: an integer label map in RAS+; cropped where that is free, else whole.
 ``load_prediction(location, labels) -> Prediction | Points``: what some software said; ``labels`` are the values (or the
 channels) that are lesion. DataError for a file that is broken, holds NaN or lies outside of [0, 1].
+``ONLY_VOXEL_SIZE = True``: the format keeps neither directions nor origin; the reference's voxel size counts.
 ``ABSENT_IS_EMPTY = True``: a case of which the source has nothing was predicted, and nothing was found in it.
 
 A location is a path, perhaps followed by ``#`` and what else the reader must know; ``_files.file_of`` gives the path.

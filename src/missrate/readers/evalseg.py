@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from missrate.core.config import Frozen
 from missrate.core.crop import Box, Crop, union
@@ -22,6 +23,7 @@ from missrate.core.grid import Grid
 from missrate.core.types import Entry, Map, Prediction, Scan
 from missrate.readers import _files, _pickle
 
+ONLY_VOXEL_SIZE = True
 LESION: tuple[int, ...] = (1,)
 ORGAN: tuple[int, ...] = ()
 
@@ -32,7 +34,9 @@ MOST_VOXELS = 2**30
 
 
 class Config(Frozen):
-    """Nothing to set: a folder of NNN.pkl.gz."""
+    """A folder of NNN.pkl.gz. ``voxel_mm`` states the true voxel size of single cases whose file has a wrong one."""
+
+    voxel_mm: dict[str, tuple[float, float, float]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,20 @@ def recognises(root: Path) -> bool:
     return bool(_files.files(root, *ENDINGS)) and not _files.files(root, ".npz", ".nii", ".nii.gz")
 
 
-def find(root: Path, config: Config) -> list[Entry]:  # noqa: ARG001
-    """Every file of the folder, sorted; the case id is its name. Raises DataError when there is none."""
-    return [Entry(case_id, case_id, None, str(path)) for case_id, path in _files.by_id(root, *ENDINGS).items()]
+def find(root: Path, config: Config) -> list[Entry]:
+    """Every file of the folder, sorted; the case id is its name, its location ends in a voxel size that was stated.
+
+    Raises DataError when there is none, and for a voxel size of a case that does not exist.
+    """
+    paths = _files.by_id(root, *ENDINGS)
+    unknown = sorted(config.voxel_mm.keys() - paths.keys())
+    if unknown:
+        raise DataError(f"`voxel_mm` must name cases of {root}. Got {', '.join(unknown)}.")
+    return [Entry(c, c, None, f"{path}{_stated(config.voxel_mm.get(c))}") for c, path in paths.items()]
+
+
+def _stated(voxel_mm: tuple[float, float, float] | None) -> str:
+    return "" if voxel_mm is None else "#" + ",".join(f"{side:.9g}" for side in voxel_mm)
 
 
 def load_image(location: str) -> Scan:
@@ -79,12 +94,15 @@ def load_prediction(location: str, labels: tuple[int, ...]) -> Prediction:
 
 
 def _decoded(location: str) -> tuple[Grid, list[Piece]]:
-    path = Path(location)
-    thing = _pickle.loads(_files.read(path, MOST_BYTES), name=str(path))
+    path, _, stated = location.partition("#")
+    thing = _pickle.loads(_files.read(Path(path), MOST_BYTES), name=path)
     try:
-        return _grid_and_pieces(thing)
+        grid, pieces = _grid_and_pieces(thing)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+    if stated:
+        grid = Grid.of(grid.shape, np.diag([*map(float, stated.split(",")), 1.0]))
+    return grid, pieces
 
 
 def _grid_and_pieces(thing: object) -> tuple[Grid, list[Piece]]:

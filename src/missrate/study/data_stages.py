@@ -1,7 +1,6 @@
 """Stages that make data: prepare, split, view."""
 
 from functools import partial
-from pathlib import Path
 
 from missrate import split as splitting
 from missrate.core import catalog, store
@@ -10,6 +9,7 @@ from missrate.core.errors import ConfigError
 from missrate.core.types import Entry, LabelMeaning
 from missrate.engine import Task
 from missrate.prepare import manifest
+from missrate.readers._files import file_of
 from missrate.study import estimate, work
 from missrate.study.config import SourceConfig
 from missrate.study.layout import Layout
@@ -108,7 +108,7 @@ def _find(config: SourceConfig, *, labels_only: bool) -> list[Entry]:
 
 def fingerprint_of(location: str | None) -> object:
     """A location, and for a file its size and time of change, so that a file changed in place is noticed."""
-    if location is None or not (path := Path(location)).is_file():
+    if location is None or not (path := file_of(location)).is_file():
         return location
     status = path.stat()
     return [location, status.st_size, status.st_mtime_ns]

@@ -1,29 +1,38 @@
 """Evaluation without a study: anybody's predictions against a folder of references, and evaluations side by side."""
 
 import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from missrate import compare as comparing
-from missrate.core import store
+from missrate.core import foreign, store
+from missrate.core import points as point_files
+from missrate.core.case import CaseStatistics
 from missrate.core.crop import Crop
-from missrate.core.errors import DataError, InputError
-from missrate.core.foreign import levels_of
-from missrate.core.grid import require_same
+from missrate.core.errors import DataError, InputError, ProvenanceError
+from missrate.core.grid import Grid, axcodes
 from missrate.core.quantise import level_of
-from missrate.core.types import Entry, Matching, OperatingPoint, Prediction
+from missrate.core.types import Entry, Matching, OperatingPoint, Points, Prediction
 from missrate.engine import Task, run_all
 from missrate.evaluate import files, statistics, summary, tables
-from missrate.prepare.manifest import with_patients
-from missrate.readers import nifti
+from missrate.prepare.case import load_reference
+from missrate.prepare.manifest import column, with_patients
+from missrate.readers._detect import Source, source_of
+from missrate.readers._files import file_of
 from missrate.study.runner import default_workers
 from missrate.study.work import load_statistics
 
-MATCHINGS = [Matching("overlap"), Matching("iou", 0.1)]
-FLOOR = 0.01
+ABOUT = "missrate/evaluated/1"
+WORTH_A_PROCESS = 10.0
+"""Estimated seconds from which on worker processes pay for their start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,60 +42,270 @@ class Request:
     reference: Path
     predictions: Path
     out: Path
+    reference_reader: str | None = None
+    prediction_reader: str | None = None
     lesion_label: int | None = None
     prediction_label: int | None = None
     patients: Path | None = None
+    subgroups: tuple[str, ...] = ()
     thresholds: tuple[float, ...] = (0.5,)
+    operating_point: Path | None = None
+    floor: float = 0.01
+    least_volume_ml: float = 0.0
+    iou_minimum: float = 0.1
+    metrics: tuple[str, ...] = ()
+    tolerances_mm: tuple[float, ...] = (2.0,)
     missing: Literal["fail", "as-misses"] = "fail"
+    stop: bool = False  # at the first case that cannot be used, without a summary
+
+    def matchings(self) -> list[Matching]:
+        """Any overlap first, then one to one."""
+        least_ml = self.least_volume_ml
+        overlap = Matching("overlap", least_volume_ml=least_ml)
+        return [overlap, Matching("iou", self.iou_minimum, least_volume_ml=least_ml)]
+
+    def points(self) -> list[OperatingPoint]:
+        """The operating point that was chosen elsewhere, then the fixed thresholds."""
+        chosen = [] if self.operating_point is None else [point_files.read(self.operating_point)]
+        return [*chosen, *(OperatingPoint(f"{t:g}", {None: t}, "fixed") for t in self.thresholds)]
+
+    def declared(self) -> list[int]:
+        """The levels of all thresholds."""
+        thresholds = {t for point in self.points() for t in point.thresholds.values() if t is not None}
+        return sorted(level_of(t) for t in thresholds)
 
 
 def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
     """Writes ``statistics/``, ``summary.json``, ``lesions.csv`` and ``cases.csv`` below ``out``; gives the summary.
 
     Walks the references, never the predictions. A case that fails is named in the summary with its reason and the
-    others go on. Raises InputError when nothing can be evaluated, and for predictions of cases that no reference has.
+    others go on, or with ``stop`` nothing is summarised; predictions of no reference are named. Raises InputError when
+    nothing can be evaluated.
     """
-    references = _entries(request.reference)
-    predicted = {entry.case_id: entry.label for entry in _entries(request.predictions)}
-    extra = sorted(predicted.keys() - {entry.case_id for entry in references})
-    if extra:
-        raise InputError(f"Every prediction must have a reference. Got none for {_some(extra)}.")
-    entries = with_patients(references, request.patients)
-    lesion = _lesion_label(references, request.lesion_label)
+    references = source_of(request.reference, request.reference_reader)
+    predictions = source_of(request.predictions, request.prediction_reader)
+    found = references.entries()
+    entries = with_patients(found, request.patients)
+    subgroups = _subgroups(request, found)
+    predicted = {entry.case_id: str(entry.label) for entry in predictions.entries()}
+    if not predicted.keys() & {entry.case_id for entry in entries} and not predictions.absent_is_empty:
+        raise InputError(
+            f"Predictions must be named as the references. Got {_some(sorted(predicted))} for "
+            f"{_some([entry.case_id for entry in entries])}."
+        )
+    request.points()  # a point that cannot be read stops before anything is measured
     with store.lock(request.out):
-        for ending in ("npz", "failed.json"):  # of an earlier call, perhaps with other inputs
-            for old in (request.out / "statistics").glob(f"*.{ending}"):
-                old.unlink()
-        _measure_all(request, entries, predicted, lesion, default_workers() if workers is None else workers)
-        return _finish(request, entries, predicted)
+        folder = request.out / "statistics"
+        for old in (path for ending in ("npz", "json") for path in folder.glob(f"*.{ending}")):
+            old.unlink()  # of an earlier call, perhaps with other inputs
+        tasks = _tasks(request, references, predictions, entries, predicted)
+        _run(tasks, default_workers() if workers is None else workers)
+        return _finish(request, entries, predicted, predictions, subgroups)
 
 
-def measure(request: Request, entry: Entry, prediction: str | None, lesion: int) -> None:
+def measure(request: Request, entry: Entry, prediction: str | None, *, readers: tuple[str, str]) -> None:
     """Statistics of one case, or ``<case>.failed.json`` with the reason. A task."""
     folder = request.out / "statistics"
+    references, predictions = (source_of(Path(), name) for name in readers)
     try:
-        reference = nifti.load_map(str(entry.label))
-        if prediction is None:
-            levels_XYZ, binary = np.zeros(reference.grid.shape, np.uint16), True
-        else:
-            foreign = nifti.load_image(prediction)
-            require_same(reference.grid, foreign.grid, names=("reference", "prediction"))
-            label = lesion if request.prediction_label is None else request.prediction_label
-            levels_XYZ, binary = levels_of(foreign.values_XYZ, (label,), name=prediction)
-            _require_label(foreign.values_XYZ, label, binary, prediction)
-        measured = statistics.measure_case(
-            Crop.whole(np.asarray(reference.labels_XYZ == lesion), reference.grid),
-            Prediction(Crop.whole(levels_XYZ, reference.grid), "mask" if binary else "probability"),
-            case_id=entry.case_id,
-            patient_id=entry.patient_id,
-            fold=None,
-            declared=[level_of(t) for t in request.thresholds],
-            floor=level_of(FLOOR),
-        )
+        measured, about = _measured(request, entry, prediction, references, predictions)
     except DataError as error:
         store.write_json(folder / f"{entry.case_id}.failed.json", {"case_id": entry.case_id, "reason": str(error)})
         return
     files.save(folder / f"{entry.case_id}.npz", measured)
+    inputs = {"reference": _hash(entry.label), "predictions": _hash(prediction)}
+    store.write_json(folder / f"{entry.case_id}.json", {"schema": ABOUT, **about, **inputs})
+
+
+def _measured(
+    request: Request, entry: Entry, prediction: str | None, references: Source, predictions: Source
+) -> tuple[CaseStatistics, dict[str, Any]]:
+    """The statistics; the value that was the lesion in this reference (None: it is empty), and a warning."""
+    reference = load_reference(references.reader, str(entry.label))
+    label = request.lesion_label if request.lesion_label is not None else _only_label(reference, entry.case_id)
+    about: dict[str, Any] = {"lesion_label": label, "warning": None}
+    mask = Crop(np.asarray(reference.values_XYZ == (label or -1)), reference.start, reference.grid)
+    predicted = _load(request, predictions, prediction, label, reference.grid)
+    turned, floor = _axcodes(references, str(entry.label)), level_of(request.floor)
+    if isinstance(predicted, Points):
+        points = foreign.points_onto(predicted, reference.grid, turned)
+        case_id, patient_id = entry.case_id, entry.patient_id
+        return statistics.measure_points(mask, points, case_id=case_id, patient_id=patient_id, floor=floor), about
+    lossy = any(getattr(source.reader, "ONLY_VOXEL_SIZE", False) for source in (references, predictions))
+    placed, about["warning"] = foreign.onto(predicted, reference.grid, turned, only_voxel_size=lossy)
+    measured = statistics.measure_case(
+        mask,
+        placed,
+        case_id=entry.case_id,
+        patient_id=entry.patient_id,
+        floor=floor,
+        declared=request.declared(),
+        surfels=any("surfel" in name for name in request.metrics),
+    )
+    return measured, about
+
+
+def _only_label(reference: Crop, case_id: str) -> int | None:
+    """The one value of a map other than 0; None for an empty one. Raises InputError that lists several."""
+    highest = int(reference.values_XYZ.max())
+    if highest == 0:
+        return None
+    if not np.isin(reference.values_XYZ, (0, highest)).all():
+        values = sorted({int(v) for v in np.unique(reference.values_XYZ)} - {0})
+        raise InputError(f"--lesion-label must say which value is the lesion. Got {values} in the reference {case_id}.")
+    return highest
+
+
+def _load(
+    request: Request, predictions: Source, location: str | None, label: int | None, grid: Grid
+) -> Prediction | Points:
+    if location is None:
+        none = Points(np.empty((0, 3)), "voxel", np.empty(0, np.uint16))
+        return none if predictions.absent_is_empty else statistics.nothing(grid)
+    wanted = label if request.prediction_label is None else request.prediction_label
+    # In a healthy case nobody said which value is the lesion: then whatever is predicted is a false alarm.
+    labels = tuple(range(1, 256)) if wanted is None else (wanted,)
+    predicted: Prediction | Points = predictions.reader.load_prediction(location, labels)
+    if isinstance(predicted, Prediction) and predicted.kind == "mask" and not predicted.levels.values_XYZ.any():
+        _require_label(predictions, location, wanted)
+    return predicted
+
+
+def _require_label(predictions: Source, location: str, label: int | None) -> None:
+    """A mask that holds one value, but not ``label``, would be counted as one that found nothing."""
+    if label is None or not hasattr(predictions.reader, "load_reference"):
+        return
+    present = sorted({int(v) for v in np.unique(predictions.reader.load_reference(location).values_XYZ)} - {0})
+    if len(present) == 1 and present[0] != label:
+        raise DataError(f"{location} must hold label {label}. Got {present}; perhaps give --prediction-label.")
+
+
+def _axcodes(references: Source, location: str) -> str:
+    """How the axes of the reference's own file run; as RAS where its format does not say."""
+    if not hasattr(references.reader, "geometry"):
+        return "RAS"
+    return axcodes(references.reader.geometry(location)[1])
+
+
+def _tasks(
+    request: Request, references: Source, predictions: Source, entries: list[Entry], predicted: dict[str, str]
+) -> list[Task]:
+    shared = {
+        "request": request,
+        "readers": (references.name, predictions.name),
+    }
+    counts_anyway = predictions.absent_is_empty or request.missing == "as-misses"
+    return [
+        Task(entry.case_id, measure, shared | {"entry": entry, "prediction": predicted.get(entry.case_id)})
+        for entry in entries
+        if entry.case_id in predicted or counts_anyway
+    ]
+
+
+def _run(tasks: list[Task], workers: int) -> None:
+    """The first two cases here, since the first one also loads the program; the others wherever that is faster."""
+    with _progress(len(tasks)) as advance:
+        seconds = 0.0
+        for task in tasks[:2]:
+            began = time.monotonic()
+            task.run(**task.arguments)
+            seconds = time.monotonic() - began
+            advance()
+        rest = tasks[2:]
+        run_all(rest, workers if seconds * len(rest) > WORTH_A_PROCESS else 0, advance)
+
+
+@contextmanager
+def _progress(cases: int) -> Iterator[Any]:
+    """A bar with the time left on stderr, where a person looks at it."""
+    columns = (TextColumn("evaluate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("evaluate", total=cases)
+        yield lambda: bar.advance(task)
+
+
+def _finish(
+    request: Request,
+    entries: list[Entry],
+    predicted: dict[str, str],
+    predictions: Source,
+    subgroups: dict[str, dict[str, str]],
+) -> dict[str, Any]:
+    folder = request.out / "statistics"
+    failed = [store.read_json(path) for path in sorted(folder.glob("*.failed.json"))]
+    known = {} if not predictions.absent_is_empty else {entry.case_id: "" for entry in entries}
+    missing = [entry.case_id for entry in entries if entry.case_id not in predicted | known]
+    extra = sorted(predicted.keys() - {entry.case_id for entry in entries})
+    cases = load_statistics([folder / f"{entry.case_id}.npz" for entry in entries])
+    _require_usable(request, entries, cases, failed=failed, missing=missing)
+    about = [store.read_json(folder / f"{case.case_id}.json", ABOUT) for case in cases]
+    _require_one_label(about)
+    points, matchings = request.points(), request.matchings()
+    _require_other_patients(points, cases)
+    value = summary.summarise(
+        cases,
+        arm=request.predictions.resolve().name,
+        points=points,
+        matchings=matchings,
+        part="all",
+        seed=None,
+        missing=missing,
+        failed=failed,
+        extra=extra,
+        warnings=[
+            {"case_id": c.case_id, "warning": a["warning"]} for c, a in zip(cases, about, strict=True) if a["warning"]
+        ],
+        inputs={kind: _together([row[kind] for row in about]) for kind in ("reference", "predictions")},
+        floor=request.floor,
+        metrics=request.metrics,
+        tolerances_mm=request.tolerances_mm,
+        subgroups=subgroups,
+    )
+    store.write_text(request.out / "lesions.csv", tables.lesions_csv(cases, points, matchings[0]))
+    store.write_text(request.out / "cases.csv", tables.cases_csv(cases, points, matchings[0]))
+    store.write_json(request.out / "summary.json", value)
+    return value
+
+
+def _require_usable(
+    request: Request,
+    entries: list[Entry],
+    cases: list[CaseStatistics],
+    *,
+    failed: list[dict[str, str]],
+    missing: list[str],
+) -> None:
+    absent = [] if request.missing == "as-misses" else missing
+    if request.stop and (failed or absent):
+        reasons = [f"{row['case_id']}: {row['reason']}" for row in failed]
+        reasons += [f"{case_id}: no prediction" for case_id in absent]
+        raise DataError(f"Every case must be usable (--stop). Got {len(reasons)} that are not: {'; '.join(reasons)}")
+    if not cases:
+        reason = "; ".join(row["reason"] for row in failed[:2]) or "no prediction at all"
+        raise DataError(f"At least one case must be usable. Got 0 of {len(entries)}: {reason}")
+
+
+def _require_one_label(about: list[dict[str, Any]]) -> None:
+    values = sorted({row["lesion_label"] for row in about} - {None})
+    if len(values) > 1:
+        raise InputError(f"--lesion-label must say which value is the lesion. Got {values} in different references.")
+
+
+def _require_other_patients(points: list[OperatingPoint], cases: list[CaseStatistics]) -> None:
+    """Raises ProvenanceError for a certified point on the very patients that certified it: they prove nothing new."""
+    tested = point_files.hash_of_patients({case.patient_id for case in cases if not case.healthy})
+    for point in points:
+        if point.certificate is not None and point.certificate.patients == tested:
+            raise ProvenanceError(
+                f"Operating point {point.name!r} must be tested on other patients. Got those that certified it."
+            )
+
+
+def _subgroups(request: Request, entries: list[Entry]) -> dict[str, dict[str, str]]:
+    if request.subgroups and request.patients is None:
+        raise InputError("--subgroup must name a column of --patients. Got no --patients.")
+    return {name: column(entries, Path(str(request.patients)), name) for name in request.subgroups}
 
 
 def compare(folders: list[Path], against: Path, out: Path | None) -> dict[str, Any]:
@@ -100,7 +319,7 @@ def compare(folders: list[Path], against: Path, out: Path | None) -> dict[str, A
     if names[against] not in arms:
         raise InputError(f"--against must be one of the evaluations. Got {against}.")
     value: dict[str, Any] = comparing.compare(
-        arms, points, against=names[against], matching=MATCHINGS[0], resamples=2000, seed=0
+        arms, points, against=names[against], matching=Matching("overlap"), resamples=2000, seed=0
     )
     if out is not None:
         store.write_json(out / "comparison.json", value)
@@ -114,14 +333,24 @@ def table(value: dict[str, Any]) -> str:
         f"{value['arm']}: {value['cases']} cases, {value['patients']} patients, {value['lesions']} lesions, "
         f"{value['healthy_cases']} healthy; threshold {point['threshold']} ({point['chosen_on']}), match by {rule}"
     )
-    lines = [head, f"{'metric':<32} {'average':<10} {'value':>8}  {'95 % interval':<18} {'n':>5} {'undefined':>9}"]
+    lines = [head, f"{'metric':<36} {'average':<10} {'value':>9}  {'95 % interval':<18} {'n':>5} {'undefined':>9}"]
     for name, blocks in value["metrics"].items():
         for average, block in blocks.items():
             if average == "by_diameter_mm":
                 lines += [_row(f"{name} {band} mm", "pooled", inner) for band, inner in block.items()]
             else:
                 lines.append(_row(name, average, block))
+    for column_name, values in value["subgroups"].items():
+        for which, part in values.items():
+            lines.append(f"{column_name} = {which}: {part['cases']} cases, {part['lesions']} lesions")
+            lines += [_row(f"  {name}", average, b) for name, m in part["metrics"].items() for average, b in m.items()]
+    if value["cases"] == value["patients"]:
+        lines.append("each case counts as a patient of its own (say otherwise with --patients)")
+    for case, threshold in value["raised_floors"].items():
+        lines.append(f"noisy: {case}: candidates are known from {threshold:.3g} upwards only")
+    lines += [f"warning: {row['case_id']}: {row['warning']}" for row in value["warnings"]]
     lines += [f"missing prediction: {case}" for case in value["missing_predictions"]]
+    lines += [f"prediction without a reference: {case}" for case in value["extra_predictions"]]
     lines += [f"failed: {case['case_id']}: {case['reason']}" for case in value["failed"]]
     return "\n".join(lines)
 
@@ -135,83 +364,23 @@ def _row(name: str, average: str, block: dict[str, Any]) -> str:
     value, interval = block.get("value"), block.get("ci95")
     number = "undefined" if value is None else f"{value:.4g}"
     spread = "" if interval is None else f"[{interval[0]:.4g}, {interval[1]:.4g}]"
-    return f"{name:<32} {average:<10} {number:>9} {spread:<18} {block.get('n', ''):>5} {block.get('undefined', ''):>9}"
-
-
-def _entries(folder: Path) -> list[Entry]:
-    return nifti.find(folder, nifti.Config(role="labels"))
-
-
-def _lesion_label(references: list[Entry], wanted: int | None) -> int:
-    """The label asked for, or the only non-zero one of all references. Raises InputError that lists them otherwise."""
-    if wanted is not None:
-        return wanted
-    values: set[int] = set()
-    for entry in references:
-        try:
-            values |= {int(v) for v in np.unique(nifti.load_map(str(entry.label)).labels_XYZ)} - {0}
-        except DataError:
-            continue  # named when it is measured
-    if len(values) != 1:
-        raise InputError(f"--lesion-label must say which value is the lesion. Got {sorted(values)} in the references.")
-    return values.pop()
-
-
-def _require_label(values: np.ndarray[Any, Any], label: int, binary: bool, name: str) -> None:
-    """A mask that holds something, but never ``label``, would be counted as one that found nothing."""
-    present = set(np.unique(values)[:10].tolist()) - {0} if binary else set()
-    if present and label not in present and len(present) == 1:
-        raise DataError(f"{name} must hold label {label}. Got {sorted(present)}; perhaps give --prediction-label.")
-
-
-def _measure_all(
-    request: Request, entries: list[Entry], predicted: dict[str, str | None], lesion: int, workers: int
-) -> None:
-    tasks = []
-    for entry in entries:
-        if entry.case_id in predicted or request.missing == "as-misses":
-            shared = {"request": request, "lesion": lesion}
-            case = {"entry": entry, "prediction": predicted.get(entry.case_id)}
-            tasks.append(Task(entry.case_id, measure, shared | case))
-    run_all(tasks, 0 if len(tasks) < 2 * workers else workers)
-
-
-def _finish(request: Request, entries: list[Entry], predicted: dict[str, str | None]) -> dict[str, Any]:
-    folder = request.out / "statistics"
-    failed = [store.read_json(path) for path in sorted(folder.glob("*.failed.json"))]
-    cases = load_statistics([folder / f"{entry.case_id}.npz" for entry in entries])
-    if not cases:
-        reasons = "; ".join(row["reason"] for row in failed[:2]) or "no prediction at all"
-        raise DataError(f"At least one case must be usable. Got 0 of {len(entries)}: {reasons}")
-    points = [OperatingPoint(f"{t:g}", {None: t}, "fixed") for t in request.thresholds]
-    value = summary.summarise(
-        cases,
-        arm=request.predictions.resolve().name,
-        points=points,
-        matchings=MATCHINGS,
-        part="all",
-        seed=None,
-        missing=[entry.case_id for entry in entries if entry.case_id not in predicted],
-        failed=failed,
-        inputs={
-            "reference": _hash_of([Path(str(e.label)) for e in entries]),
-            "predictions": _hash_of([Path(str(p)) for p in predicted.values()]),
-        },
-    )
-    store.write_text(request.out / "lesions.csv", tables.lesions_csv(cases, points, MATCHINGS[0]))
-    store.write_text(request.out / "cases.csv", tables.cases_csv(cases, points, MATCHINGS[0]))
-    store.write_json(request.out / "summary.json", value)
-    return value
+    row = f"{name:<36} {average:<10} {number:>9}  {spread:<18} {block.get('n', ''):>5} {block.get('undefined', ''):>9}"
+    missed = block.get("misses_left_out")
+    why = f"  ({block['reason']})" if value is None and "reason" in block else ""
+    return row.rstrip() + why + (f"  ({missed} misses left out)" if missed else "")
 
 
 def _some(names: list[str]) -> str:
     """The first five, and how many there are."""
-    return f"{', '.join(names[:5])} ({len(names)} in all)"
+    return f"{', '.join(names[:5]) or 'none'} ({len(names)} in all)"
 
 
-def _hash_of(paths: list[Path]) -> str:
-    lines = sorted(f"{path.name} {store.hash_file(path)}" for path in paths)
-    return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def _hash(location: str | None) -> str:
+    return "none" if location is None else store.hash_file(file_of(location))
+
+
+def _together(hashes: list[str]) -> str:
+    return "sha256:" + hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
 
 
 def _point(value: dict[str, Any]) -> OperatingPoint:

@@ -102,7 +102,8 @@ def summarise(layout: Layout, name: str) -> Stage:
             part="test" if layout.folds == [None] else "out-of-fold",
             seed=layout.study.partition.seed,
             missing=sorted(wanted & {Path(file).stem for file in index["absent"]}),
-            failed=_failed(layout, name, wanted),
+            failed=_said(layout, name, "failed", wanted),
+            warnings=_said(layout, name, "warning", wanted),
             inputs={
                 "reference": store.hash_file(source_manifest),
                 "predictions": store.hash_file(layout.statistics(name) / "index.json"),
@@ -181,11 +182,11 @@ def _bounds(target: float) -> tuple[float, ...]:
     return target, target / 4, target * 4
 
 
-def _failed(layout: Layout, name: str, wanted: set[str]) -> list[dict[str, str]]:
-    """The cases that the arm could not predict, each with its reason."""
-    paths = [path for fold in layout.folds for path in sorted(layout.predictions(name, fold).glob("*.failed.json"))]
-    failed: list[dict[str, str]] = [store.read_json(path) for path in paths]
-    return [row for row in failed if row["case_id"] in wanted]
+def _said(layout: Layout, name: str, what: str, wanted: set[str]) -> list[dict[str, str]]:
+    """What the predict stage noted of an arm's cases: those that failed, each with its reason, or warnings."""
+    paths = [path for fold in layout.folds for path in sorted(layout.predictions(name, fold).glob(f"*.{what}.json"))]
+    rows: list[dict[str, str]] = [store.read_json(path) for path in paths]
+    return [row for row in rows if row["case_id"] in wanted]
 
 
 def _subgroups(layout: Layout, cases: set[str]) -> dict[str, dict[str, str]]:

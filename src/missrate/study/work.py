@@ -94,7 +94,12 @@ def import_predictions(
                 raise DataError("A study's predictions must be maps. Got a table of candidates; use missrate evaluate.")
             facts = store.read_json(data.case_folder(case_id) / "case.json", store.CASE)
             grid = store.grid_from_json(facts["grid"])
-            store.write_prediction(target, foreign.onto(predicted, grid, facts.get("source_axcodes", "RAS")))
+            turned = facts.get("source_axcodes", "RAS")
+            lossy = getattr(shelf, "ONLY_VOXEL_SIZE", False)
+            placed, warning = foreign.onto(predicted, grid, turned, only_voxel_size=lossy)
+            if warning:
+                store.write_json(target.with_suffix(".warning.json"), {"case_id": case_id, "warning": warning})
+            store.write_prediction(target, placed)
         except DataError as error:
             store.write_json(target.with_suffix(".failed.json"), {"case_id": case_id, "reason": str(error)})
 
