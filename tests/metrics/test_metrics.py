@@ -31,6 +31,8 @@ def at_half(name: str, of: CaseStatistics, rule: Matching = OVERLAP) -> Any:
 def cohort(
     name: str, cases: list[CaseStatistics], rule: Matching = OVERLAP, weights: dict[str, float] | None = None
 ) -> Any:
+    if name.startswith("coco"):
+        pytest.importorskip("pycocotools", reason="COCO metrics need pycocotools")
     return metric(name).measure(cases, HALF, rule, weights)
 
 
