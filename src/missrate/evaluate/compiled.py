@@ -133,7 +133,7 @@ class Voxels:
             highest=highest,
             level=row_level[back],
             until=until[back],
-            first=first[back],
+            first=first[back].astype(np.int32),
             voxels=total[back],
             peak=peak[back],
             point=point[back],
