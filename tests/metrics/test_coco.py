@@ -82,19 +82,24 @@ def test_the_level_and_the_least_volume_decide_what_the_candidates_are() -> None
 
 
 def painted(rng: np.random.Generator) -> Picture:
-    """Boxes as lesions; candidates are the same boxes moved or shrunk a little, some left out, and a few elsewhere."""
+    """Boxes as lesions; candidates are the same boxes moved or shrunk a little, some left out, and a few elsewhere.
+
+    A candidate is flat at a low probability of its own and peaks in one pixel: the order of the peaks is another one.
+    """
     reference, probability = np.zeros((48, 48), bool), np.zeros((48, 48))
-    scores = rng.permutation(np.arange(2, 20)) / 20
+    scores = rng.permutation(np.arange(4, 20)) / 20
     for k in range(int(rng.integers(0, 5))):
         x, y = 12 * (k // 4) + 2 + 24 * (k % 2), 12 * (k % 4) + 2
         width, height = rng.integers(4, 9, 2)
         reference[x : x + width, y : y + height] = True
         if rng.random() < 0.8:
             dx, dy, shrink = rng.integers(-1, 2), rng.integers(-1, 2), rng.integers(0, 2)
-            probability[x + dx : x + dx + width - shrink, y + dy : y + dy + height] = scores[k]
+            probability[x + dx : x + dx + width - shrink, y + dy : y + dy + height] = rng.choice([0.12, 0.14, 0.16])
+            probability[x + 2, y + 2] = scores[k]
     for k in range(int(rng.integers(0, 4))):
         x, y = 38, 12 * k + 1
-        probability[x : x + 4, y : y + 4] = scores[10 + k]
+        probability[x : x + 4, y : y + 4] = rng.choice([0.12, 0.14, 0.16])
+        probability[x, y] = scores[10 + k]
     return reference, probability
 
 

@@ -124,7 +124,10 @@ def test_noise_has_far_fewer_components_by_26_neighbours_than_by_6() -> None:
 
 
 @settings(max_examples=60)
-@given(st.integers(level_of(0.1) + 1, TOP - 1), st.sampled_from(["voxel_miss_rate", "lesion_miss_rate"]))
+@given(
+    st.integers(level_of(0.1) + 1, TOP - 1),
+    st.sampled_from(["voxel_miss_rate", "slice_miss_rate", "slice_miss_rate_any", "lesion_miss_rate"]),
+)
 def test_losses_are_left_continuous_so_the_supremum_below_is_attained(level: int, name: str) -> None:
     # A voxel whose probability is an edge is in the mask at that threshold and at all below, and at none above.
     edge = measured(np.ones((1, 1, 1)), np.full((1, 1, 1), level / TOP))
