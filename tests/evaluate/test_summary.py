@@ -176,15 +176,28 @@ def test_every_lesion_is_a_row() -> None:
     lines = lesions_csv(COHORT[::-1], [HALF, LOW, none], OVERLAP).splitlines()
     assert lines[0] == (
         "case_id,patient_id,fold,lesion,voxels,volume_ml,diameter_mm,centre_x,centre_y,centre_z,peak_probability,"
-        "found_half,found_low,found_none"
+        "found_half,covered_half,best_iou_half,found_low,covered_low,best_iou_low,"
+        "found_none,covered_none,best_iou_none"
     )
     # Diameter of .2 ml: (6 * 200 / pi) ** (1/3) = 7.26 mm; of .1 ml 5.76, of .3 ml 8.31.
-    assert lines[1] == "a1,a,,1,2,0.200000,7.26,0,0,0,0.900000,1,1,"
-    assert lines[2] == "a1,a,,2,1,0.100000,5.76,0,5,0,0.000000,0,0,"
-    assert lines[3] == "b1,b,,1,3,0.300000,8.31,0,1,0,0.200000,0,1,"
+    assert lines[1] == "a1,a,,1,2,0.200000,7.26,0,0,0,0.900000,1,1.0000,1.0000,1,1.0000,1.0000,,,"
+    assert lines[2] == "a1,a,,2,1,0.100000,5.76,0,5,0,0.000000,0,0.0000,0.0000,0,0.0000,0.0000,,,"
+    assert lines[3] == "b1,b,,1,3,0.300000,8.31,0,1,0,0.200000,0,0.0000,0.0000,1,0.6667,0.6667,,,"
     assert len(lines) == 4
     pixels = lesions_csv([case("#", "9", spacing_mm=None, fold=2)], [HALF], OVERLAP).splitlines()
-    assert pixels[1] == "c,c,2,1,1,,,0,0,0,0.900000,1"
+    assert pixels[1] == "c,c,2,1,1,,,0,0,0,0.900000,1,1.0000,1.0000"
+
+
+def test_a_missed_lesion_says_how_missed_it_is() -> None:
+    # The lesion has 6 voxels, the candidates in it 1 and 4: 5/6 covered, IoU 1/6 and 4/6. At an IoU of .9 it is missed.
+    torn = case("..######..", "..#.####..", "t")
+    assert lesions_csv([torn], [HALF], Matching("iou", 0.9)).splitlines()[1].endswith(",0,0.8333,0.6667")
+    over = case("######....", "....####..", "o")
+    # 2 of 6 covered; 2 / (6 + 4 - 2) = .25.
+    assert lesions_csv([over], [HALF], IOU).splitlines()[1].endswith(",1,0.3333,0.2500")
+    # A candidate below the least volume (.1 ml each voxel) does not exist, so it covers nothing.
+    small = Matching(least_volume_ml=0.2)
+    assert lesions_csv([torn], [HALF], small).splitlines()[1].endswith(",1,0.6667,0.6667")
 
 
 def test_every_case_is_a_row() -> None:

@@ -60,7 +60,7 @@ def outcome(case: CaseStatistics, level: int, matching: Matching) -> Outcome:
 
     Raises InputError for a level at which the candidates are not known, and for a rule that cannot be applied.
     """
-    _require_rule(matching)
+    require_rule(matching)
     tree = case.tree_at(level)
     rows = tree.standing(level)
     rows = rows[large_enough(case, tree.voxels[rows], matching)]
@@ -80,7 +80,7 @@ def false_positives(case: CaseStatistics, level: int, matching: Matching) -> int
 
 def curve(case: CaseStatistics, matching: Matching) -> Curve:
     """Counts of ``outcome`` at every level from the floor upwards. Errors as in ``outcome``."""
-    _require_rule(matching)
+    require_rule(matching)
     tree = case.trees[0]
     rows = np.flatnonzero(large_enough(case, tree.voxels, matching))
     result: Curve = _CURVES[matching.rule](case, tree, rows, matching)
@@ -120,7 +120,8 @@ def large_enough(case: CaseStatistics, voxels_C: NDArray[np.int64], matching: Ma
     return np.asarray(voxels_C * case.voxel_ml >= matching.least_volume_ml * (1.0 - 1e-9))
 
 
-def _require_rule(matching: Matching) -> None:
+def require_rule(matching: Matching) -> None:
+    """Raises InputError for a rule without the minimum that it needs, or with one that it does not know."""
     if matching.rule != "iou" and matching.minimum is not None:
         raise InputError(
             f"The rule {matching.rule!r} has no minimum. Got {matching.minimum:g}; perhaps the rule 'iou'."

@@ -39,9 +39,10 @@ class Metric:
     measure: Callable[..., Any]
 
     @property
-    def needs(self) -> str | None:
-        """ "voxels", "distances", "scores" or nothing."""
-        return getattr(self.module, "NEEDS", None)
+    def needs(self) -> tuple[str, ...]:
+        """Of "voxels", "distances" and "scores" those without which it is undefined."""
+        needs: str | tuple[str, ...] = getattr(self.module, "NEEDS", ())
+        return (needs,) if isinstance(needs, str) else needs
 
 
 def shelf(wanted: Sequence[str] = (), tolerances_mm: Sequence[float] = (2.0,)) -> list[Metric]:
@@ -104,7 +105,7 @@ def block(cohort: Cohort, metric: Metric, levels: list[int], matching: Matching)
     pairs = zip(cohort.cases, levels, strict=True)
     terms: list[Term] = [(case.patient_id, metric.measure(case, level, matching)) for case, level in pairs]
     mean = _sums_block(cohort, case_mean(terms, cohort.patients))
-    if metric.needs == "distances" and metric.module.UNIT == "mm":
+    if "distances" in metric.needs and metric.module.UNIT == "mm":
         mean |= _left_out(cohort, terms, levels)
     # A sum of millilitres, distances or other floats has no numerator and denominator of its own.
     if any(isinstance(value, float) for _, value in terms) or all(value is None for _, value in terms):
@@ -113,11 +114,11 @@ def block(cohort: Cohort, metric: Metric, levels: list[int], matching: Matching)
 
 
 def _lacking(cohort: Cohort, metric: Metric, levels: list[int]) -> str | None:
-    if metric.needs in ("voxels", "distances") and any(case.kind == "points" for case in cohort.cases):
+    if {"voxels", "distances"} & {*metric.needs} and any(case.kind == "points" for case in cohort.cases):
         return NO_VOXELS
-    if metric.needs == "scores" and not all(case.scored for case in cohort.cases):
+    if "scores" in metric.needs and not all(case.scored for case in cohort.cases):
         return NO_SCORES
-    if metric.needs == "distances":
+    if "distances" in metric.needs:
         pairs = list(zip(cohort.cases, levels, strict=True))
         if any(case.voxel_ml is not None and not _measured(case, level) for case, level in pairs):
             known = sorted({threshold_of(d.level) for case in cohort.cases for d in case.distances})
@@ -189,10 +190,24 @@ def _cohort_block(cohort: Cohort, metric: Metric, levels: list[int], matching: M
     if hasattr(metric.module, "measure_each") or hasattr(metric.module, "interval"):  # of all thresholds
         result: Json = cohort.once((metric.name, matching), lambda: _over_thresholds(cohort, metric, matching))
         return result
+    if hasattr(metric.module, "measure_at"):
+        return _at_each_level(cohort, metric, levels, matching)
     # 0 is no threshold: with folds a metric of the whole cohort that needs one gets an error, not a wrong number.
     at = levels[0] if len(set(levels)) == 1 else 0
     value: float | None = metric.measure(cohort.cases, at, matching, None)
     return _undefined_block(cohort) if value is None else _drawn_block(cohort, value, None)
+
+
+def _at_each_level(cohort: Cohort, metric: Metric, levels: list[int], matching: Matching) -> Json:
+    """One value at the operating point, whose level may differ from fold to fold."""
+    resampled = getattr(metric.module, "RESAMPLED", True)
+    once_1P = np.ones((1, len(cohort.patients)))
+    weights_BP = np.concatenate([once_1P, cohort.weights_BP]) if resampled else once_1P
+    value, *drawn = metric.module.measure_at(cohort.cases, levels, matching, weights_BP)
+    if value is None:
+        return _undefined_block(cohort)
+    draws_B = np.array([np.nan if draw is None else draw for draw in drawn]) if resampled else None
+    return _drawn_block(cohort, value, draws_B)
 
 
 def _over_thresholds(cohort: Cohort, metric: Metric, matching: Matching) -> Json:

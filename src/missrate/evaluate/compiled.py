@@ -23,8 +23,8 @@ class Voxels:
     def __init__(self, reference_XYZ: NDArray[np.bool_], values_XYZ: NDArray[np.generic]) -> None:
         """``values_XYZ`` are levels (uint16) or probabilities. Raises DataError for a value that is neither."""
         self.shape = reference_XYZ.shape
-        if values_XYZ.dtype == np.float16:
-            values_XYZ = values_XYZ.astype(np.float32)
+        if values_XYZ.dtype not in (np.uint16, np.float32, np.float64):  # other sizes or another order of bytes
+            values_XYZ = values_XYZ.astype(np.float32 if values_XYZ.itemsize <= 4 else np.float64)
         self.x_fastest = not values_XYZ.flags.c_contiguous and values_XYZ.flags.f_contiguous
         self._values, self._reference = self._ordered(values_XYZ), self._ordered(reference_XYZ).view(np.uint8)
         self._edges = None if values_XYZ.dtype == np.uint16 else edges()
@@ -126,7 +126,7 @@ class Voxels:
             highest=highest,
             level=row_level[back],
             until=until[back],
-            first=first[back],
+            first=first[back].astype(np.int32),
             voxels=total[back],
             peak=peak[back],
             point=point[back],

@@ -4,9 +4,11 @@ import csv
 import io
 from typing import Any
 
+import numpy as np
+
 from missrate.core.admissible import level_at
 from missrate.core.case import CaseStatistics
-from missrate.core.matching import outcome, voxel_counts
+from missrate.core.matching import large_enough, outcome, voxel_counts
 from missrate.core.quantise import threshold_of
 from missrate.core.types import Matching, OperatingPoint
 
@@ -23,6 +25,7 @@ _LESION_COLUMNS = [
     "centre_z",
     "peak_probability",
 ]
+_LESION_POINT_COLUMNS = ["found", "covered", "best_iou"]
 _CASE_COLUMNS = ["case_id", "patient_id", "fold", "lesions", "reference_voxels", "volume_ml", "peak_probability"]
 _CASE_POINT_COLUMNS = [
     "threshold",
@@ -36,15 +39,17 @@ _CASE_POINT_COLUMNS = [
 
 
 def lesions_csv(cases: list[CaseStatistics], points: list[OperatingPoint], matching: Matching) -> str:
-    """One row per lesion, in the order of case ids; ``found_<point>`` is 1 or 0, empty without a threshold.
+    """One row per lesion, in the order of case ids; the columns of each point end in its name.
 
-    Lesions are numbered from 1, centres are voxel indices in RAS+, and what has no millimetres is empty. Raises
-    InputError as ``matching.outcome``.
+    ``found`` is 1 or 0, by the rule; ``covered`` the share of the lesion's voxels that candidates share, ``best_iou``
+    the highest IoU with any one of them: how missed a missed lesion is. Empty without a threshold, the last two also
+    for points, which have no voxels. Lesions are numbered from 1, centres are voxel indices in RAS+, and what has no
+    millimetres is empty. Raises InputError as ``matching.outcome``.
     """
-    rows: list[list[Any]] = [[*_LESION_COLUMNS, *(f"found_{point.name}" for point in points)]]
+    named = [f"{column}_{point.name}" for point in points for column in _LESION_POINT_COLUMNS]
+    rows: list[list[Any]] = [[*_LESION_COLUMNS, *named]]
     for case in sorted(cases, key=lambda case: case.case_id):
-        levels = [level_at(point, case) for point in points]
-        found = [None if level is None else outcome(case, level, matching).found for level in levels]
+        at_points = [_lesions_at_point(case, level_at(point, case), matching) for point in points]
         for i in range(case.lesion_peak.size):
             known = case.voxel_ml is not None
             rows.append(
@@ -56,10 +61,28 @@ def lesions_csv(cases: list[CaseStatistics], points: list[OperatingPoint], match
                     _fixed(float(case.lesions.diameter_mm[i]) if known else None, digits=2),
                     *(int(index) for index in case.lesions.centre_XYZ[i]),
                     _fixed(threshold_of(int(case.lesion_peak[i]))),
-                    *("" if found_L is None else int(found_L[i]) for found_L in found),
+                    *(cell for lesions in at_points for cell in lesions[i]),
                 ]
             )
     return _text(rows)
+
+
+def _lesions_at_point(case: CaseStatistics, level: int | None, matching: Matching) -> list[list[Any]]:
+    """The cells of each lesion at one point."""
+    lesions = case.lesion_peak.size
+    if level is None:
+        return [[""] * len(_LESION_POINT_COLUMNS)] * lesions
+    found_L = outcome(case, level, matching).found.astype(int).tolist()
+    if case.kind == "points":
+        return [[hit, "", ""] for hit in found_L]
+    tree = case.tree_at(level)
+    rows = tree.standing(level)
+    rows = rows[large_enough(case, tree.voxels[rows], matching)]
+    candidate, lesion, shared = tree.pairs(rows)
+    covered_L, best_L = np.bincount(lesion, shared, lesions) / case.lesions.voxels, np.zeros(lesions)
+    np.maximum.at(best_L, lesion, shared / (case.lesions.voxels[lesion] + tree.voxels[rows[candidate]] - shared))
+    shares = zip(found_L, covered_L.tolist(), best_L.tolist(), strict=True)
+    return [[hit, _fixed(covered, 4), _fixed(best, 4)] for hit, covered, best in shares]
 
 
 def cases_csv(cases: list[CaseStatistics], points: list[OperatingPoint], matching: Matching) -> str:

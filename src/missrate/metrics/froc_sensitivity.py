@@ -1,17 +1,14 @@
-"""Mean share of lesions found at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives per scan."""
+"""Mean share of lesions found at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives per scan as the threshold sinks."""
 
-from missrate.core.admissible import holds_from_above
 from missrate.core.case import CaseStatistics
-from missrate.core.sweep import Counts, Floats, Sweep
+from missrate.core.sweep import Floats, Sweep
 from missrate.core.types import Matching
-from missrate.metrics._swept import each, swept
+from missrate.metrics._swept import each, mean_sensitivity, swept
 
 UNIT = "share of lesions"
 BETTER = "higher"
 LEVEL = "cohort"
 NEEDS = "scores"
-
-FALSE_POSITIVES_PER_SCAN = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 def measure(
@@ -24,22 +21,13 @@ def measure(
 
     The sensitivity at x is the highest one among the levels at which, and at every higher one, there
     are at most x false positives per scan; "nothing predicted" (0 and 0) is always among them. Each threshold
-    re-binarises the maps. Only the count is bounded: read it beside ``false_positive_ml_per_scan``. None for a
-    binary prediction or without lesions. ``at`` plays no part.
+    re-binarises the maps (``froc_sensitivity_by_score`` is the curve by candidate score). Only the count is bounded:
+    read it beside ``false_positive_ml_per_scan``. None for a binary prediction or without lesions. ``at`` plays no
+    part.
     """
-    return swept(cases, matching, weight_per_patient, _mean_sensitivity)
+    return swept(cases, matching, weight_per_patient, mean_sensitivity)
 
 
 def measure_each(cohort: Sweep, weights_BP: Floats) -> list[float | None]:
     """``measure`` under many weightings of the patients (sorted), from one sweep."""
-    return each(cohort, weights_BP, _mean_sensitivity)
-
-
-def _mean_sensitivity(counts: Counts, lesions: float, scans: float) -> float | None:
-    if lesions == 0.0:
-        return None
-    best = [
-        float(counts.found[holds_from_above(counts.false_positives / scans <= bound)].max(initial=0.0))
-        for bound in FALSE_POSITIVES_PER_SCAN
-    ]
-    return sum(best) / len(best) / lesions
+    return each(cohort, weights_BP, mean_sensitivity)
