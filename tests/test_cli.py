@@ -40,7 +40,18 @@ FLAGS = {
         "--workers",
         "--json",
     ],
-    "compare": ["--against", "--out", "--json"],
+    "compare": [
+        "--against",
+        "--out",
+        "--fail-if-worse",
+        "--level",
+        "--margin",
+        "--confidence",
+        "--pairs",
+        "--patients",
+        "--subgroup",
+        "--json",
+    ],
     "list": ["--json"],
 }
 

@@ -1,5 +1,6 @@
 """From the statistics of several arms on the same cases to ``comparison.json`` (schema ``missrate/comparison/1``)."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -26,8 +27,8 @@ __all__ = ["SCHEMA", "Columns", "Gate", "compare"]
 
 
 def compare(
-    arms: dict[str, Given],
-    points: dict[str, Points],
+    arms: Mapping[str, Given],
+    points: Mapping[str, Points],
     *,
     against: str,
     matching: Matching,

@@ -4,7 +4,7 @@ An arm may come as several seeds: trainings that differ by chance alone. Each is
 Shapes: N cases in the order of their ids, P patients sorted, S seeds.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,7 +190,7 @@ def stacked(each: Sequence[PerPatient]) -> tuple[Floats, Floats]:
     return np.stack([one.numerator for one in each]), np.stack([one.denominator for one in each])
 
 
-def ready_arms(arms: dict[str, Given], points: dict[str, Points], against: str, rule: Matching) -> dict[str, Arm]:
+def ready_arms(arms: Mapping[str, Given], points: Mapping[str, Points], against: str, rule: Matching) -> dict[str, Arm]:
     """The arms, once they can be compared.
 
     Raises UnknownNameError when ``against`` is no arm or an arm has no point; InputError unless all arms, and all

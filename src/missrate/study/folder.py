@@ -1,4 +1,4 @@
-"""Evaluation without a study: anybody's predictions against a folder of references, and evaluations side by side."""
+"""Evaluation without a study: anybody's predictions against a folder of references."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from missrate import compare as comparing
 from missrate.core import store
 from missrate.core.crop import Crop
 from missrate.core.errors import DataError, InputError
@@ -89,24 +88,6 @@ def measure(request: Request, entry: Entry, prediction: str | None, lesion: int)
     files.save(folder / f"{entry.case_id}.npz", measured)
 
 
-def compare(folders: list[Path], against: Path, out: Path | None) -> dict[str, Any]:
-    """Paired comparison of folders that ``evaluate`` wrote, at their primary points; written to ``out`` if given."""
-    if len(folders) < 2:
-        raise InputError(f"compare must get at least two evaluations. Got {len(folders)}.")
-    names = _distinct_names([*folders, against])
-    summaries = {folder: store.read_json(folder / "summary.json", summary.SCHEMA) for folder in folders}
-    arms = {names[folder]: load_statistics(sorted((folder / "statistics").glob("*.npz"))) for folder in folders}
-    points = {names[folder]: _point(value["operating_point"]) for folder, value in summaries.items()}
-    if names[against] not in arms:
-        raise InputError(f"--against must be one of the evaluations. Got {against}.")
-    value: dict[str, Any] = comparing.compare(
-        arms, points, against=names[against], matching=MATCHINGS[0], resamples=2000, seed=0
-    )
-    if out is not None:
-        store.write_json(out / "comparison.json", value)
-    return value
-
-
 def table(value: dict[str, Any]) -> str:
     """The summary as lines for a terminal: every metric with its n, undefined, and interval."""
     point, rule = value["operating_point"], value["matching"]["rule"]
@@ -124,11 +105,6 @@ def table(value: dict[str, Any]) -> str:
     lines += [f"missing prediction: {case}" for case in value["missing_predictions"]]
     lines += [f"failed: {case['case_id']}: {case['reason']}" for case in value["failed"]]
     return "\n".join(lines)
-
-
-def comparison_table(value: dict[str, Any]) -> str:
-    """The answer and a line per arm."""
-    return "\n".join(value["answer"])
 
 
 def _row(name: str, average: str, block: dict[str, Any]) -> str:
@@ -212,17 +188,3 @@ def _some(names: list[str]) -> str:
 def _hash_of(paths: list[Path]) -> str:
     lines = sorted(f"{path.name} {store.hash_file(path)}" for path in paths)
     return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _point(value: dict[str, Any]) -> OperatingPoint:
-    thresholds: dict[int | None, float | None] = {None: value["threshold"]}
-    if "thresholds" in value:
-        thresholds = {int(fold): t for fold, t in value["thresholds"].items()}
-    return OperatingPoint(value["name"], thresholds, value["chosen_on"], value["target"], value["certified"])
-
-
-def _distinct_names(folders: list[Path]) -> dict[Path, str]:
-    """The last part of each path, or the whole path where two share it."""
-    unique = list(dict.fromkeys(folders))
-    last = [folder.resolve().name for folder in unique]
-    return {f: name if last.count(name) == 1 else str(f) for f, name in zip(unique, last, strict=True)}

@@ -90,10 +90,10 @@ def _outcome(out: Path, stages: list[Stage]) -> str:
     last = stages[-1]
     if last.room != "report":
         return f"{cases}\n{len(stages)} stages done, up to {last.room}, in {out}"
-    from missrate.study import folder
+    from missrate.study import side_by_side
 
     comparison = store.read_json(out / "comparison" / "comparison.json")
-    return f"{cases}\n\n{folder.comparison_table(comparison)}\n\nReport: {out / 'report' / 'index.html'}"
+    return f"{cases}\n\n{side_by_side.comparison_table(comparison)}\n\nReport: {out / 'report' / 'index.html'}"
 
 
 def _cases(prepared: Path) -> str:

@@ -1,32 +1,16 @@
 """Comparisons of arms drawn by hand: differences, who misses what, matched costs, and what cannot be compared."""
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
 
-from missrate.compare import compare
 from missrate.core.case import CaseStatistics
 from missrate.core.errors import InputError, UnknownNameError
 from missrate.core.quantise import TOP, level_of
 from missrate.core.types import OperatingPoint
-from tests.drawn import OVERLAP, case, drawn, measured
-
-HALF = OperatingPoint("half", {None: 0.5}, "fixed")
-Arms = dict[str, list[CaseStatistics]]
-
-
-def arm(*predictions: str, reference: str = "##..#...", **options: Any) -> list[CaseStatistics]:
-    """One case, and patient, per prediction."""
-    return [case(reference, prediction, f"c{i}", **options) for i, prediction in enumerate(predictions)]
-
-
-def compared(arms: Arms, against: str = "a", **changes: Any) -> dict[str, Any]:
-    options: dict[str, Any] = {"matching": OVERLAP, "resamples": 200} | changes
-    points = options.pop("points", dict.fromkeys(arms, HALF))
-    return compare(arms, points, against=against, **options)
-
+from tests.compare.arms import HALF, arm, compared
+from tests.drawn import case, drawn, measured
 
 # Each scan has lesions "##" and "#". a finds both in both scans, b the large one in the first and none in the second.
 A = arm("99..9...", "99..9...")
