@@ -105,12 +105,12 @@ def _arms(request: Request) -> tuple[dict[str, list[Path]], str]:
     written = list(dict.fromkeys(request.arms))
     against = written[0] if request.against is None else request.against
     parts = [_parts(text) for text in written]
-    known = [_is(against, *each) for each in parts]
+    known = [_is(against, name, folders) for name, (_, folders) in zip(_names(parts), parts, strict=True)]
     if not any(known):
-        name, folders = _parts(against)
-        if not all(folder.is_dir() for folder in folders):
+        another = _parts(against)
+        if not all(folder.is_dir() for folder in another[1]):
             raise InputError(f"--against must be one of the evaluations, or a folder. Got {against}.")
-        parts, known = [(name, folders), *parts], [True]
+        parts, known = [another, *parts], [True]
     names = _names(parts)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -134,7 +134,8 @@ def _parts(text: str) -> tuple[str | None, list[Path]]:
     return name, folders
 
 
-def _is(against: str, name: str | None, folders: list[Path]) -> bool:
+def _is(against: str, name: str, folders: list[Path]) -> bool:
+    """Whether ``against`` is this arm: its name, or its folders."""
     if against == name:
         return True
     _, wanted = _parts(against)
