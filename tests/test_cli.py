@@ -33,9 +33,19 @@ FLAGS = {
         "--out",
         "--lesion-label",
         "--prediction-label",
+        "--reader",
+        "--prediction-reader",
         "--patients",
+        "--subgroup",
         "--threshold",
+        "--operating-point",
+        "--floor",
+        "--least-volume-ml",
+        "--iou-minimum",
+        "--metric",
+        "--tolerance-mm",
         "--missing",
+        "--stop",
         "--workers",
         "--json",
     ],
@@ -54,7 +64,18 @@ FLAGS = {
         "--seen",
         "--least-volume-ml",
     ],
-    "compare": ["--against", "--out", "--json"],
+    "compare": [
+        "--against",
+        "--out",
+        "--fail-if-worse",
+        "--level",
+        "--margin",
+        "--confidence",
+        "--pairs",
+        "--patients",
+        "--subgroup",
+        "--json",
+    ],
     "list": ["--json"],
 }
 
@@ -298,10 +319,28 @@ def test_two_labels_must_be_chosen_between(missrate: Missrate, folders: list[str
     assert "--lesion-label must say which value is the lesion. Got [1, 2]" in done.stderr
 
 
-def test_a_prediction_without_reference_is_an_error(
-    missrate: Missrate, folders: list[str | Path], tmp_path: Path
-) -> None:
+def test_a_prediction_without_reference_is_named(missrate: Missrate, folders: list[str | Path], tmp_path: Path) -> None:
     save(tmp_path / "pred" / "c9.nii.gz", lesion())
     done = missrate("evaluate", *folders)
+    assert done.returncode == 0
+    assert "prediction without a reference: c9" in done.stdout
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["extra_predictions"] == ["c9"]
+
+
+def test_predictions_of_other_cases_are_an_error(missrate: Missrate, folders: list[str | Path], tmp_path: Path) -> None:
+    for path in (tmp_path / "pred").iterdir():
+        path.rename(path.with_name(f"other_{path.name}"))
+    done = missrate("evaluate", *folders)
     assert done.returncode == 2
-    assert "must have a reference. Got none for c9" in done.stderr
+    assert "must be named as the references. Got other_c0" in done.stderr
+
+
+def test_stop_gives_no_summary_when_a_case_cannot_be_used(
+    missrate: Missrate, folders: list[str | Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "pred" / "c0.nii.gz"
+    path.write_bytes(path.read_bytes()[:50])
+    done = missrate("evaluate", *folders, "--stop")
+    assert done.returncode == 2
+    assert "c0" in done.stderr and "--stop" in done.stderr
+    assert not (tmp_path / "out" / "summary.json").exists()

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -11,6 +12,7 @@ from missrate.study import front
 from missrate.study.config import StudyConfig, read_study
 
 ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 STUDIES = [front.DEMO, *sorted((ROOT / "studies").glob("*.toml"))]
 
@@ -30,6 +32,8 @@ def test_studies_on_the_pages_parse(page: Path) -> None:
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda p: p.name)
 def test_shipped_studies_are_valid(study: Path) -> None:
+    if "/*" in study.read_text() and not DATA.is_dir():
+        pytest.skip("its arms are folders of real data, which is not beside this clone (../shared/data)")
     value = read_study(study, [])
     assert value.evaluate.against in {arm.name for arm in value.arms}
 
@@ -38,7 +42,8 @@ def test_every_key_of_a_study_is_documented() -> None:
     text = (ROOT / "docs" / "study.md").read_text()
     study = StudyConfig.model_fields
     for table in ("split", "view", "budget", "evaluate", "report"):
-        fields = study[table].annotation.model_fields  # type: ignore[union-attr]
+        kind = study[table].annotation
+        fields = next(k for k in (kind, *get_args(kind)) if hasattr(k, "model_fields")).model_fields
         undocumented = {"validate_every", "snapshot_every"}
         for key in fields.keys() - undocumented:
             assert f"`{key}`" in text or f" {key}" in text, f"[{table}] {key}"

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from missrate.core.errors import ConfigError, MissrateError
+from missrate.core.errors import ConfigError, InputError, MissrateError
 
 app = typer.Typer(
     name="missrate",
@@ -247,22 +247,54 @@ def calibrate(  # noqa: PLR0917 - typer calls it by name
 
 
 @app.command()
-def compare(
-    evaluations: Annotated[list[Path], typer.Argument(help="A study file, or folders that evaluate wrote.")],
-    against: Annotated[Path | None, typer.Option(help="The reference arm (default: the first).")] = None,
+def compare(  # noqa: PLR0917 - typer calls it by name
+    evaluations: Annotated[
+        list[str],
+        typer.Argument(help="A study file, or folders that evaluate wrote: FOLDER, NAME=FOLDER, NAME=SEED1,SEED2."),
+    ],
+    against: Annotated[str | None, typer.Option(help="The reference arm: name or folder (default: the first).")] = None,
     out: Out = None,
+    fail_if_worse: Annotated[
+        bool, typer.Option("--fail-if-worse", help="Exit 1 when an arm misses more than the reference, beyond noise.")
+    ] = False,
+    level: Annotated[
+        Literal["voxel", "slice", "lesion", "patient"], typer.Option(help="Whose miss rate --fail-if-worse judges.")
+    ] = "lesion",
+    margin: Annotated[float, typer.Option(help="An increase of the rate up to this is allowed (.02: 2 points).")] = 0.0,
+    confidence: Annotated[float, typer.Option(help="One-sided, of --fail-if-worse.")] = 0.95,
+    pairs: Annotated[Literal["reference", "all"], typer.Option(help="Which arms are compared.")] = "reference",
+    patients: Annotated[Path | None, typer.Option(help="CSV with case_id or patient_id and further columns.")] = None,
+    subgroup: Annotated[list[str] | None, typer.Option(help="Compare within the values of this column.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Paired comparison of arms on the same patients."""
-    if evaluations[0].suffix == ".toml":
+    """Paired comparison of arms on the same patients; a regression gate with --fail-if-worse (exit 1: worse)."""
+    from missrate.compare import Gate
+    from missrate.study import side_by_side
+
+    gate = Gate(level, margin, confidence)
+    if evaluations[0].endswith(".toml"):
         from missrate.study import front
 
-        typer.echo(front.run(evaluations[0], out, assign=[], room="compare"))
+        if fail_if_worse or pairs != "reference" or subgroup:
+            raise ConfigError("--fail-if-worse, --pairs and --subgroup must come with evaluations. Got a study file.")
+        typer.echo(front.run(Path(evaluations[0]), out, assign=[], room="compare"))
         return
-    from missrate.study import folder
-
-    comparison = folder.compare(evaluations, against or evaluations[0], out)
-    typer.echo(json.dumps(comparison, indent=1, sort_keys=True) if as_json else folder.comparison_table(comparison))
+    request = side_by_side.Request(
+        arms=evaluations,
+        against=against,
+        out=out,
+        pairs=pairs,
+        patients=patients,
+        columns=tuple(subgroup or ()),
+        gate=gate if fail_if_worse else None,
+    )
+    value = side_by_side.compare(request)
+    typer.echo(json.dumps(value, indent=1, sort_keys=True) if as_json else side_by_side.comparison_table(value))
+    if fail_if_worse:
+        if side_by_side.undecided(value):
+            raise InputError(" ".join(side_by_side.undecided(value)))
+        if value["gate"]["worse"]:
+            raise typer.Exit(1)
 
 
 @app.command(name="list")

@@ -1,16 +1,14 @@
 """The plain evaluation, the oracle of others: drawings, closed forms, and the slow evaluation that shares no code."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from benchmarks import plain, volumes
-from missrate.core.matching import curve
+from benchmarks import plain
+from missrate.core.matching import Curve, curve
 from missrate.core.quantise import TOP, encode, level_of
-from missrate.core.types import Matching
 from tests.drawn import IOU, OVERLAP, TENTHS, drawn, measured
 
 SHAPE = (5, 4, 3)
@@ -78,76 +76,15 @@ def test_lesions_are_those_of_the_statistics(reference: NDArray[np.uint8], tenth
         (OVERLAP, [m.found_any for m in plainly], [m.false_positives_any for m in plainly]),
         (IOU, [m.found_iou for m in plainly], [m.false_positives_iou for m in plainly]),
     ):
-        assert_same(case_curve := curve(case, rule), found, alarms, rule)
-        assert case_curve.candidates.tolist() == [m.candidate_voxels.size for m in plainly]
-    assert case.candidate_voxels.tolist() == [int(v) for m in plainly for v in m.candidate_voxels]
-    assert case.candidate_peak.tolist() == [int(p) for m in plainly for p in m.candidate_peak]
+        assert_same(curve(case, rule), found, alarms)
+    tree = case.trees[0]
+    for level, m in zip(TENTHS, plainly, strict=True):
+        rows = tree.standing(int(level))
+        assert sorted(zip(tree.voxels[rows], tree.peak[rows], strict=True)) == sorted(
+            zip(m.candidate_voxels, m.candidate_peak, strict=True)
+        )
 
 
-def assert_same(theirs: object, found: list[NDArray[np.bool_]], alarms: list[int], rule: Matching) -> None:
-    levels = range(len(TENTHS))
-    # Which of two lesions is matched may be a tie of equal sums of IoU: their number may not differ.
-    if rule.rule == "overlap":
-        assert [f.tolist() for f in found] == [theirs.found[k].tolist() for k in levels]  # type: ignore[attr-defined]
-    assert [int(f.sum()) for f in found] == theirs.found.sum(axis=1).tolist()  # type: ignore[attr-defined]
-    assert alarms == theirs.false_positives.tolist()  # type: ignore[attr-defined]
-
-
-def test_everything_reads_the_counts_from_the_curve() -> None:
-    reference, probability = pair("##../#...", "95.6/3...")
-    whole = plain.everything(reference, probability, UNIT, TENTHS)
-    assert whole.counts == plain.counts(reference, probability, 0.5)
-    assert whole.slice_voxels.tolist() == [3]
-    assert (whole.slice_peak.tolist(), whole.slice_peak_inside.tolist()) == ([plain.edge(0.9)], [plain.edge(0.9)])
-
-
-def test_a_grown_plate() -> None:
-    # 10 x 10 voxels against three such plates 2.5 mm apart. The prediction's border is 100 + 36 + 100 voxels (the
-    # middle plate's inner 8 x 8 are none), at 0, 2.5 and 5 mm; 42 % lie at 5 mm, so HD95 is 5. Within 2 mm: the
-    # reference's 100 and the prediction's 100, of 100 + 236.
-    reference, probability = np.zeros((12, 12, 6), np.uint8), np.zeros((12, 12, 6), np.float32)
-    reference[1:11, 1:11, 1], probability[1:11, 1:11, 1:4] = 1, 0.5
-    surfaces = plain.surfaces(reference, probability, (1.0, 1.0, 2.5), 0.5)
-    assert surfaces.hd95_mm == pytest.approx(5.0)
-    assert surfaces.nsd == pytest.approx(200 / 336)
-
-
-@pytest.mark.parametrize(
-    ("reference", "prediction", "expected"),
-    [("#...", "....", (None, 0.0)), ("....", "...9", (None, 0.0)), ("....", "....", (None, None))],
-)
-def test_empty_masks_have_no_distance(
-    reference: str, prediction: str, expected: tuple[float | None, float | None]
-) -> None:
-    surfaces = plain.surfaces(*pair(reference, prediction), UNIT, 0.5)
-    assert (surfaces.hd95_mm, surfaces.nsd) == expected
-
-
-def test_equal_patients_have_intervals_of_no_width() -> None:
-    inside = np.tile([4.0, 2.0, 0.0], (9, 1))
-    outside = np.tile([4.0, 0.0, 0.0], (9, 1))
-    low, high = np.moveaxis(plain.bootstrap(inside, outside, np.full(9, 4.0), 50), 1, 0)
-    np.testing.assert_allclose(low, [[0.5, 1.0, np.nan], [0.0, 0.5, 1.0]])
-    np.testing.assert_array_equal(low, high)
-
-
-def test_resamples_without_a_lesion_are_left_out() -> None:
-    # Two patients, one of them healthy: a quarter of the resamples holds no lesion, all others miss all of it.
-    intervals = plain.bootstrap(np.zeros((2, 1)), np.zeros((2, 1)), np.array([5.0, 0.0]), 200)
-    assert intervals[1].ravel().tolist() == [1.0, 1.0]
-    assert np.isnan(intervals[0]).all()
-
-
-def test_volumes_are_as_described() -> None:
-    size = volumes.SIZES["256x256x64"]
-    clean, noisy = (volumes.make(size, kind) for kind in volumes.KINDS)
-    p = clean.probability_XYZ
-    assert np.array_equal(p, volumes.make(size, "clean").probability_XYZ)
-    assert np.mean(p >= volumes.FLOOR) == pytest.approx(0.014, abs=0.001)
-    assert not p[p < volumes.FLOOR].any()
-    assert np.mean(noisy.probability_XYZ > 0.0) > 0.999
-    assert np.array_equal(noisy.probability_XYZ[p > volumes.NOISE], p[p > volumes.NOISE])
-    found = plain.matching(clean.reference_XYZ, p, 0.5)
-    assert found.found_any.size == 12
-    assert 0 < found.found_any.sum() < 12
-    assert found.false_positives_any > 0
+def assert_same(theirs: Curve, found: list[NDArray[np.bool_]], alarms: list[int]) -> None:
+    assert [int(f.sum()) for f in found] == theirs.found[TENTHS].tolist()
+    assert alarms == theirs.false_positives[TENTHS].tolist()

@@ -1,23 +1,34 @@
-"""From the statistics of several arms on the same cases to ``comparison.json`` (schema ``missrate/comparison/1``)."""
+"""From the statistics of several arms on the same cases to ``comparison.json`` (schema ``missrate/comparison/2``)."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from missrate.compare.arms import Arm, require_same_cases
+from missrate.compare.areas import auroc
+from missrate.compare.arms import Arm, Given, Points, common_cases, ready_arms
+from missrate.compare.gate import Gate, judge
 from missrate.compare.matched import curves, matched, works
 from missrate.compare.paired import adjust, answer, paired
-from missrate.core.case import CaseStatistics
-from missrate.core.errors import UnknownNameError
-from missrate.core.resampling import patient_weights
-from missrate.core.types import Matching, OperatingPoint
+from missrate.compare.pairs import all_pairs
+from missrate.compare.ranking import ranks
+from missrate.compare.rates import rates
+from missrate.compare.subgroups import by_column, by_diameter, require_columns
+from missrate.core.resampling import draws_for, patient_weights
+from missrate.core.types import Matching
 
-SCHEMA = "missrate/comparison/1"
+SCHEMA = "missrate/comparison/2"
+Columns = dict[str, dict[str, str]]
+"""The value of each case id in each column of a patients table."""
+Json = dict[str, Any]
+
+__all__ = ["SCHEMA", "Columns", "Gate", "compare"]
 
 
 def compare(
-    arms: dict[str, list[CaseStatistics]],
-    points: dict[str, OperatingPoint],
+    arms: Mapping[str, Given],
+    points: Mapping[str, Points],
     *,
     against: str,
     matching: Matching,
@@ -26,34 +37,45 @@ def compare(
     baseline: str = "location_prior",
     fp_per_scan: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0),
     fp_ml_per_scan: tuple[float, ...] = (5.0, 1.0, 20.0),
-) -> dict[str, Any]:
+    pairs: Literal["reference", "all"] = "reference",
+    subgroups: Columns | None = None,
+    gate: Gate | None = None,
+    leave_out: bool = False,
+) -> Json:
     """Every arm against the arm ``against``, each at its own point; then all arms at matched false positives.
 
-    Differences are arm minus ``against``, so a negative miss rate is better. Patients are resampled whole and together
-    in both arms. An arm ``works`` if it beats the arm ``baseline`` in voxel miss rate at the first of
-    ``fp_ml_per_scan``; None where there is no such arm or no millimetres. The result holds no nan and depends on the
-    arguments alone. Raises InputError unless all arms hold the same cases with the same reference, and
-    UnknownNameError when ``against`` is no arm or an arm has no point.
+    An arm is a list of cases, or with several seeds a list of such lists: its estimate is the mean over seeds, its
+    interval draws patients and a seed, and what belongs to one training (McNemar, curves, matched false positives)
+    stands for each seed by itself. Differences are arm minus ``against``, so a negative miss rate is better. Patients
+    are resampled whole and together in all arms. Holm corrects over the comparisons with ``against``; ``pairs`` "all"
+    adds every pair, corrected over all pairs. ``gate`` adds the regression gate. An arm ``works`` if it beats the arm
+    ``baseline`` in voxel miss rate at the first of ``fp_ml_per_scan``; None where there is no such arm or no
+    millimetres. The result holds no nan and depends on the arguments alone. Raises InputError unless all arms hold the
+    same cases with the same reference, and UnknownNameError when ``against`` is no arm or an arm has no point. With
+    ``leave_out`` the cases that some arm lacks are compared in none, and named in ``left_out`` and in the answer.
     """
-    _require(arms, points, against)
-    weights_BP = patient_weights(len({case.patient_id for case in arms[against]}), resamples, seed)
-    made = {name: Arm.of(name, cases, points[name], matching) for name, cases in arms.items()}
-    reference = made[against]
+    arms, left_out = common_cases(arms) if leave_out else (arms, {})
+    made = ready_arms(arms, points, against, matching)
+    reference, columns = made[against], subgroups or {}
+    require_columns(reference, columns)
+    weights_BP = patient_weights(len(reference.patients), resamples, seed)
+    draws = draws_for(max(len(made) - 1, 1))
     comparisons = {
-        name: paired(arm, reference, weights_BP, matching=matching, seed=seed)
+        name: _against(arm, reference, columns, weights_BP, seed=seed, draws=draws)
         for name, arm in made.items()
         if name != against
     }
     adjust(comparisons)
-    verdicts = works(made, baseline, weights_BP, volume_ml=fp_ml_per_scan[0] if fp_ml_per_scan else np.inf)
+    own = {name: rates(arm, weights_BP, seed) for name, arm in made.items()}
+    runs = {run.name: run for arm in made.values() for run in arm.runs}
+    verdicts = works(runs, baseline, weights_BP, volume_ml=fp_ml_per_scan[0] if fp_ml_per_scan else np.inf)
+    rate = own[against].get("lesion_miss_rate", {}).get("value")
     return {
         "schema": SCHEMA,
         "arms": list(arms),
         "against": against,
         "baseline": baseline if baseline in arms else None,
-        "cases": len(reference.cases),
-        "patients": len(reference.patients),
-        "lesions": sum(case.lesion_peak.size for case in reference.cases),
+        **_about(made, reference),
         "matching": {
             "rule": matching.rule,
             "minimum": matching.minimum,
@@ -63,22 +85,47 @@ def compare(
         },
         "points": {name: arm.point_json() for name, arm in made.items()},
         "resamples": resamples,
+        "permutations": draws,
         "seed": seed,
-        "answer": answer(reference, comparisons, verdicts),
+        "left_out": left_out,
+        "answer": [*answer(against, comparisons, verdicts), *_absent(left_out)],
+        "rates": own,
         "comparisons": comparisons,
-        "matched": matched(
-            made, against, weights_BP, matching=matching, fp_per_scan=fp_per_scan, fp_ml_per_scan=fp_ml_per_scan
-        ),
+        "all_pairs": all_pairs(made, weights_BP, seed=seed) if pairs == "all" else None,
+        "ranks": ranks(made, weights_BP, seed),
+        "gate": None if gate is None else judge(made, against, weights_BP, gate, seed=seed),
+        "matched": matched(runs, rate, weights_BP, fp_per_scan=fp_per_scan, fp_ml_per_scan=fp_ml_per_scan),
         "works": {name: verdict["works"] for name, verdict in verdicts.items()},
         "works_because": verdicts,
-        "curves": {name: curves(arm.sweep) for name, arm in made.items()},
+        "curves": {name: curves(run.sweep) for name, run in runs.items()},
     }
 
 
-def _require(arms: dict[str, list[CaseStatistics]], points: dict[str, OperatingPoint], against: str) -> None:
-    if against not in arms:
-        raise UnknownNameError(f"The reference arm must be one of {', '.join(arms)}. Got {against!r}.")
-    without = [name for name in arms if name not in points]
-    if without:
-        raise UnknownNameError(f"Every arm must have an operating point. Got none for {', '.join(without)}.")
-    require_same_cases(arms, against)
+def _against(
+    arm: Arm, reference: Arm, columns: Columns, weights_BP: NDArray[np.float64], *, seed: int, draws: int
+) -> Json:
+    result = paired(arm, reference, weights_BP, seed=seed, draws=draws)
+    if "reason" in result:
+        return result
+    result["auroc"] = auroc(arm, reference)
+    result["by_diameter_mm"] = by_diameter(arm, reference, weights_BP, seed=seed, draws=draws)
+    result["subgroups"] = by_column(arm, reference, columns, weights_BP, seed=seed, draws=draws)
+    return result
+
+
+def _absent(left_out: dict[str, list[str]]) -> list[str]:
+    """A sentence about each case that no arm is compared on."""
+    return [
+        f"Case {case_id} is left out of all comparisons: {', '.join(names[:3])}"
+        f"{f' and {len(names) - 3} more' if len(names) > 3 else ''} could not be evaluated there."
+        for case_id, names in left_out.items()
+    ]
+
+
+def _about(arms: dict[str, Arm], reference: Arm) -> Json:
+    return {
+        "seeds": {name: len(arm.runs) for name, arm in arms.items()},
+        "cases": len(reference.cases),
+        "patients": len(reference.patients),
+        "lesions": sum(case.lesion_peak.size for case in reference.cases),
+    }

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from missrate.compare.arms import Arm
+from missrate.compare.arms import Run
 from missrate.core.admissible import admissible, at_most_ml
 from missrate.core.case import CaseStatistics
-from missrate.core.matching import outcome, voxel_counts
+from missrate.core.matching import voxel_counts
 from missrate.core.pooling import Term, pooled
 from missrate.core.quantise import TOP, threshold_of
 from missrate.core.resampling import percentile, ratio_draws, ratio_interval
 from missrate.core.sweep import Sweep
-from missrate.core.types import Matching, Ratio
+from missrate.core.types import Ratio
 
 HOW = (
     "the lowest threshold such that the bound holds there and at every higher one, found on these same cases "
@@ -33,25 +33,25 @@ Floats = NDArray[np.float64]
 
 
 def matched(
-    arms: dict[str, Arm],
-    against: str,
+    arms: dict[str, Run],
+    rate: float | None,
     weights_BP: Floats,
     *,
-    matching: Matching,
     fp_per_scan: tuple[float, ...],
     fp_ml_per_scan: tuple[float, ...],
 ) -> Json:
-    """Miss rates at equal false positives (count, volume), and false-positive volume at equal sensitivity."""
+    """Miss rates at equal false positives (count, volume), and false positives at an equal lesion miss rate.
+
+    ``rate`` is that of the reference arm at its point, None where it has none. Seeds stand each by itself.
+    """
     known_ml = all(arm.sweep.voxel_ml is not None for arm in arms.values())
     by_count = {
-        name: [
-            {"bound": x} | _at(arm, _lowest(arm, false_positives_per_scan=x), matching, weights_BP) for x in fp_per_scan
-        ]
+        name: [{"bound": x} | _at(arm, _lowest(arm, false_positives_per_scan=x), weights_BP) for x in fp_per_scan]
         for name, arm in arms.items()
     }
     by_volume = {
         name: [
-            {"bound": v} | _at(arm, _lowest(arm, false_positive_ml_per_scan=v), matching, weights_BP)
+            {"bound": v} | _at(arm, _lowest(arm, false_positive_ml_per_scan=v), weights_BP)
             for v in fp_ml_per_scan
             if known_ml
         ]
@@ -61,11 +61,11 @@ def matched(
         "how": HOW,
         "by_false_positives_per_scan": by_count,
         "by_false_positive_ml_per_scan": by_volume,
-        "by_lesion_miss_rate": _by_miss_rate(arms, arms[against], matching, weights_BP),
+        "by_lesion_miss_rate": _by_miss_rate(arms, rate, weights_BP),
     }
 
 
-def works(arms: dict[str, Arm], baseline: str, weights_BP: Floats, *, volume_ml: float) -> dict[str, Json]:
+def works(arms: dict[str, Run], baseline: str, weights_BP: Floats, *, volume_ml: float) -> dict[str, Json]:
     """Whether each arm's voxel miss rate lies below the baseline's at equal false-positive volume, beyond noise.
 
     Voxels are counted at every level, so here thresholds are not bound to the candidate levels: an arm whose
@@ -73,8 +73,10 @@ def works(arms: dict[str, Arm], baseline: str, weights_BP: Floats, *, volume_ml:
     """
     if baseline not in arms:
         return {name: {"works": None, "reason": f"no arm {baseline}"} for name in arms}
-    if any(arm.sweep.voxel_ml is None for arm in arms.values()):
+    if any(case.voxel_ml is None for arm in arms.values() for case in arm.cases):
         return {name: {"works": None, "reason": "no millimetres"} for name in arms}
+    if any(case.kind == "points" for arm in arms.values() for case in arm.cases):
+        return {name: {"works": None, "reason": "points have no voxels"} for name in arms}
     other, other_level = arms[baseline], _level_of_volume(arms[baseline].cases, volume_ml)
     theirs = _voxel_misses(other, other_level)
     result: dict[str, Json] = {}
@@ -124,63 +126,39 @@ def curves(cohort: Sweep) -> Json:
     }
 
 
-def _lowest(arm: Arm, **bounds: float) -> int | None:
+def _lowest(arm: Run, **bounds: float) -> int | None:
     """The lowest admissible level."""
     counts = arm.sweep.pooled
     allowed = counts.levels[admissible(counts, len(arm.cases), **bounds)]
     return int(allowed[0]) if allowed.size else None
 
 
-def _at(arm: Arm, level: int | None, matching: Matching, weights_BP: Floats) -> Json:
+def _at(arm: Run, level: int | None, weights_BP: Floats) -> Json:
     """Miss rates and false positives at a level, or of an empty prediction."""
     cohort, nothing_N = arm.sweep, np.zeros(arm.sweep.patient.size)
-    found_N, inside_N, false_N, outside_N = (
-        (nothing_N,) * 4 if level is None else _counts_at(arm.cases, level, matching)
-    )
-    voxel_ml = cohort.voxel_ml
+    found_N, inside_N, false_N, outside_N = (nothing_N,) * 4 if level is None else arm.counts_at(level)
+    points = any(case.kind == "points" for case in arm.cases)
+    reference_N, voxel_ml = nothing_N if points else cohort.reference_voxels, cohort.voxel_ml
     return {
         "threshold": None if level is None else threshold_of(level),
         "lesion_miss_rate": _share_block(cohort, cohort.lesions - found_N, cohort.lesions, weights_BP),
-        "voxel_miss_rate": _share_block(
-            cohort, cohort.reference_voxels - inside_N, cohort.reference_voxels, weights_BP
-        ),
+        "voxel_miss_rate": _share_block(cohort, reference_N - inside_N, reference_N, weights_BP),
         "false_positives_per_scan": float(false_N.mean()),
         "false_positive_ml_per_scan": None if voxel_ml is None else float((outside_N * voxel_ml).mean()),
     }
 
 
-def _counts_at(cases: list[CaseStatistics], level: int, matching: Matching) -> tuple[Floats, Floats, Floats, Floats]:
-    """Found lesions, voxels inside, false positives and voxels outside of every case, (N,) each."""
-    rows = []
-    for case in cases:
-        result, voxels = outcome(case, level, matching), voxel_counts(case, level)
-        rows.append((result.found.sum(), voxels.true_positives, result.false_positives, voxels.false_positives))
-    found, inside, false, outside = np.array(rows, np.float64).T
-    return found, inside, false, outside
-
-
-def _by_miss_rate(arms: dict[str, Arm], against: Arm, matching: Matching, weights_BP: Floats) -> Json:
-    rate = _miss_rate_at_point(against, matching)
+def _by_miss_rate(arms: dict[str, Run], rate: float | None, weights_BP: Floats) -> Json:
     if rate is None:
         return {"how": HOW_SENSITIVITY, "bound": None, "arms": dict.fromkeys(arms)}
     return {
         "how": HOW_SENSITIVITY,
         "bound": rate,
-        "arms": {name: _cost_of(arm, rate, matching, weights_BP) for name, arm in arms.items()},
+        "arms": {name: _cost_of(arm, rate, weights_BP) for name, arm in arms.items()},
     }
 
 
-def _miss_rate_at_point(arm: Arm, matching: Matching) -> float | None:
-    """The pooled lesion miss rate at the arm's own point; None without a threshold or a lesion."""
-    lesions = arm.sweep.lesions.sum()
-    if arm.levels is None or lesions == 0:
-        return None
-    pairs = zip(arm.cases, arm.levels, strict=True)
-    found = sum(int(outcome(case, level, matching).found.sum()) for case, level in pairs)
-    return float((lesions - found) / lesions)
-
-
-def _cost_of(arm: Arm, rate: float, matching: Matching, weights_BP: Floats) -> Json | None:
+def _cost_of(arm: Run, rate: float, weights_BP: Floats) -> Json | None:
     cohort, counts = arm.sweep, arm.sweep.pooled
     missed_J = 1.0 - counts.found / cohort.lesions.sum()
     # 1 - a / b and (b - a) / b may differ in the last bit.
@@ -188,7 +166,7 @@ def _cost_of(arm: Arm, rate: float, matching: Matching, weights_BP: Floats) -> J
     if good.size == 0:
         return None
     level = int(counts.levels[good[-1]])
-    _, _, false_N, outside_N = _counts_at(arm.cases, level, matching)
+    _, _, false_N, outside_N = arm.counts_at(level)
     ones_N, voxel_ml = np.ones(cohort.patient.size), cohort.voxel_ml
     ml = None if voxel_ml is None else _share_block(cohort, outside_N * voxel_ml, ones_N, weights_BP)
     return {
@@ -224,7 +202,7 @@ def _level_of_volume(cases: list[CaseStatistics], volume_ml: float) -> int:
     return int(within[0]) if within.size else TOP + 1
 
 
-def _voxel_misses(arm: Arm, level: int) -> tuple[Floats, Floats]:
+def _voxel_misses(arm: Run, level: int) -> tuple[Floats, Floats]:
     """Missed and reference voxels of each patient, (P,) each."""
     terms: list[Term] = []
     for case in arm.cases:

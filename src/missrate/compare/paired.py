@@ -1,93 +1,91 @@
-"""Two arms on the same patients: differences with paired intervals and tests, and who misses what.
+"""An arm against the reference arm on the same patients: every difference, and who misses what.
 
 Shapes: B resamples, P patients in sorted order.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from missrate.compare.arms import Arm
-from missrate.core.matching import found
-from missrate.core.pooling import Term, case_mean, pooled
-from missrate.core.resampling import (
-    PValue,
-    holm,
-    label_swap,
-    mcnemar,
-    percentile,
-    ratio_draws,
-    ratio_interval,
-    sign_flip,
-)
-from missrate.core.types import Matching, Ratio
+from missrate.compare.arms import Arm, Run
+from missrate.compare.differences import mean_difference, patient_test, pooled_difference, swap_test
+from missrate.core.resampling import holm, mcnemar
 
 ALPHA = 0.05
 POOLED = (
     "voxel_miss_rate",
     "slice_miss_rate",
     "lesion_miss_rate",
+    "patient_miss_rate",
     "dice",
     "voxel_precision",
     "lesion_precision",
     "false_positives_per_scan",
 )
 CASE_MEAN = ("dice", "false_positive_ml_per_scan")
-PAIRED_INTERVAL = "paired patient-bootstrap"
+MISSES = ("arm_only", "against_only", "both", "neither")
 
 Json = dict[str, Any]
 
 
-def paired(arm: Arm, against: Arm, weights_BP: NDArray[np.float64], *, matching: Matching, seed: int) -> Json:
+def paired(arm: Arm, against: Arm, weights_BP: NDArray[np.float64], *, seed: int, draws: int) -> Json:
     """All differences ``arm`` minus ``against`` at their points; Holm's adjustment comes later, over all arms.
 
-    Without a threshold in one of the two there is nothing to compare: empty, with the reason.
+    Who misses what stands at the top for one seed each, otherwise seed by seed in ``by_seed``. Without a threshold in
+    one of the two there is nothing to compare: empty, with the reason.
     """
-    without = [each.name for each in (arm, against) if each.levels is None]
+    without = [each.name for each in (arm, against) if not each.ready]
     if without:
         return {"metrics": {}, "reason": f"no threshold was admissible for {' and '.join(without)}"}
     metrics: dict[str, Json] = {name: {} for name in (*POOLED, *CASE_MEAN)}
     for name in POOLED:
-        terms = arm.terms(name, matching), against.terms(name, matching)
-        metrics[name]["pooled"] = _pooled_difference(*terms, arm.patients, weights_BP, seed=seed)
+        sums = arm.sums(name), against.sums(name)
+        tested = patient_test if name == "patient_miss_rate" else swap_test
+        test = tested(sums, seed, draws)
+        metrics[name]["pooled"] = pooled_difference(arm, against, sums, weights_BP, seed=seed, test=test)
     for name in CASE_MEAN:
-        terms = arm.terms(name, matching), against.terms(name, matching)
-        metrics[name]["case_mean"] = _mean_difference(*terms, arm.patients, weights_BP, seed=seed)
-    return {"metrics": metrics, **_misses(arm, against, matching)}
+        metrics[name]["case_mean"] = mean_difference(arm, against, name, weights_BP, seed=seed, draws=draws)
+    return {"metrics": metrics, **_misses_by_seed(arm, against)}
 
 
 def adjust(comparisons: dict[str, Json]) -> None:
     """Adds to every test in place ``p_holm`` (over the arms), ``separable`` and ``attainable``.
 
-    Separable: p_holm is at most ``ALPHA``. Attainable: the least p that the test could give would have been, even as
-    the smallest of its family; where it is False, more patients are needed, whatever the arms do.
+    Every metric, size band and subgroup is a family by itself. Separable: p_holm is at most ``ALPHA``, and with
+    several seeds the interval, which knows their spread, leaves 0 out. Attainable: the least p that the test could
+    give would have been at most ``ALPHA``, even as the smallest of its family; where it is False, more patients are
+    needed, whatever the arms do.
     """
     families: dict[str, list[Json]] = {}
     for comparison in comparisons.values():
-        for name, averages in comparison["metrics"].items():
-            for average, block in averages.items():
-                families.setdefault(f"{name}/{average}", []).append(block)
-        if "patients" in comparison:
-            families.setdefault("patients", []).append(comparison["patients"])
+        for key, block in _blocks(comparison):
+            families.setdefault(key, []).append(block)
     for blocks in families.values():
-        tested = [block for block in blocks if block["p"] is not None]
-        for block in blocks:
-            block |= {"p_holm": None, "separable": False, "attainable": False}
-        for block, p in zip(tested, holm([block["p"] for block in tested]), strict=True):
-            attainable = block["least_p"] * len(tested) <= ALPHA
-            block |= {"p_holm": p, "separable": p <= ALPHA, "attainable": attainable}
+        adjust_family(blocks)
 
 
-def answer(against: Arm, comparisons: dict[str, Json], verdicts: dict[str, Json]) -> list[str]:
+def adjust_family(blocks: list[Json]) -> None:
+    """As ``adjust`` for the comparisons of one family."""
+    tested = [block for block in blocks if block["p"] is not None]
+    for block in blocks:
+        block |= {"p_holm": None, "separable": False, "attainable": False}
+    for block, p in zip(tested, holm([block["p"] for block in tested]), strict=True):
+        attainable = block["least_p"] * len(tested) <= ALPHA
+        clear = "seeds" not in block or block["ci95"][0] > 0.0 or block["ci95"][1] < 0.0
+        block |= {"p_holm": p, "separable": p <= ALPHA and clear, "attainable": attainable}
+
+
+def answer(against: str, comparisons: dict[str, Json], verdicts: dict[str, Json]) -> list[str]:
     """Plain sentences: one about each comparison, one about each arm that does not beat the baseline."""
     lines = []
     for name, comparison in comparisons.items():
         if "reason" in comparison:
-            lines.append(f"{name} cannot be compared with {against.name}: {comparison['reason']}.")
+            lines.append(f"{name} cannot be compared with {against}: {comparison['reason']}.")
             continue
         block = comparison["metrics"]["lesion_miss_rate"]["pooled"]
-        lines.append(_sentence(name, against.name, block))
+        lines.append(_sentence(name, against, block))
     for name, verdict in verdicts.items():
         if verdict["works"] is False:
             lines.append(f"{name} does not beat {verdict['baseline']} at matched false-positive volume.")
@@ -102,85 +100,55 @@ def _sentence(name: str, against: str, block: Json) -> str:
         return f"{head} (too few patients for an interval)."
     low, high = block["ci95"]
     spread = f"difference {block['difference']:+.1%} [{low:+.1%}, {high:+.1%}], p = {block['p_holm']:.3g} (Holm)"
+    if not block["attainable"]:
+        return f"{head}: not separable, and so few patients differ that no data could show it ({spread})."
     if not block["separable"]:
         return f"{head}: not separable ({spread})."
     return f"{head}: {name if block['difference'] < 0 else against} misses fewer ({spread})."
 
 
-def _pooled_difference(
-    mine: list[Term], theirs: list[Term], patients: list[str], weights_BP: NDArray[np.float64], *, seed: int
-) -> Json:
-    """The difference of two ratios of sums, each resampled with the same patients; None from fewer than two."""
-    a, b = pooled(mine, patients), pooled(theirs, patients)
-    if a.value is None or b.value is None:
-        return _block(a.value, b.value, None, None)
-    draws_B = ratio_draws(a.numerator, a.denominator, weights_BP) - ratio_draws(b.numerator, b.denominator, weights_BP)
-    if min(int((a.denominator > 0).sum()), int((b.denominator > 0).sum())) < 2:
-        return _block(a.value, b.value, None, None)
-    interval = percentile(draws_B)
-    both = None if interval is None else [interval.low, interval.high]
-    sums_a, sums_b = (np.stack([each.numerator, each.denominator], axis=1) for each in (a, b))
-    block = _block(a.value, b.value, both, label_swap(sums_a, sums_b, seed))
-    return block | {"resamples_undefined": int(np.isnan(draws_B).sum())}
+def _blocks(comparison: Json) -> Iterator[tuple[str, Json]]:
+    """Every block with a test, and the family in which Holm adjusts it."""
+    for name, averages in comparison["metrics"].items():
+        for average, block in averages.items():
+            yield f"{name}/{average}", block
+    for part in ("patients", "auroc"):
+        if part in comparison:
+            yield part, comparison[part]
+    for band, block in comparison.get("by_diameter_mm", {}).items():
+        yield f"diameter/{band}", block
+    for column, values in comparison.get("subgroups", {}).items():
+        for value, part in values.items():
+            for name, block in part["metrics"].items():
+                yield f"subgroup/{column}/{value}/{name}", block
 
 
-def _mean_difference(
-    mine: list[Term], theirs: list[Term], patients: list[str], weights_BP: NDArray[np.float64], *, seed: int
-) -> Json:
-    """The mean difference over the cases where both arms are defined; the others are counted as ``undefined``."""
-    values = [(name, _number(a), _number(b)) for (name, a), (_, b) in zip(mine, theirs, strict=True)]
-    defined = [(name, a, b) for name, a, b in values if a is not None and b is not None]
-    sums = case_mean([(name, a - b) for name, a, b in defined], patients)
-    known_P = sums.denominator > 0
-    interval = ratio_interval(sums.numerator, sums.denominator, weights_BP)
-    test = sign_flip(sums.numerator[known_P] / sums.denominator[known_P], seed) if known_P.sum() > 1 else None
-    a_mean = case_mean([(name, a) for name, a, _ in defined], patients).value
-    b_mean = case_mean([(name, b) for name, _, b in defined], patients).value
-    block = _block(a_mean, b_mean, None if interval is None else [interval.low, interval.high], test)
-    return block | {"n": len(defined), "undefined": len(values) - len(defined)}
+def _misses_by_seed(arm: Arm, against: Arm) -> Json:
+    """Seed k against seed k, or each seed against the only one of the other arm; never pooled."""
+    mine, theirs = arm.runs, against.runs
+    if len(mine) == len(theirs) == 1:
+        return _misses(mine[0], theirs[0])
+    if len(mine) != len(theirs) and 1 not in (len(mine), len(theirs)):
+        reason = f"{arm.name} has {len(mine)} seeds and {against.name} {len(theirs)}: they do not pair up"
+        return {"by_seed": [], "by_seed_reason": reason}
+    count = max(len(mine), len(theirs))
+    rows = zip(mine * (count // len(mine)), theirs * (count // len(theirs)), strict=True)
+    return {"by_seed": [_misses(a, b) for a, b in rows]}
 
 
-def _number(value: Ratio | float | None) -> float | None:
-    return value.value if isinstance(value, Ratio) else value
-
-
-def _block(mine: float | None, theirs: float | None, ci95: list[float] | None, test: PValue | None) -> Json:
-    return {
-        "arm": mine,
-        "against": theirs,
-        "difference": None if mine is None or theirs is None else mine - theirs,
-        "ci95": ci95,
-        "interval": PAIRED_INTERVAL,
-        "p": None if test is None else test.p,
-        "least_p": None if test is None else test.least_p,
-        "test": None if test is None else test.test,
-    }
-
-
-def _misses(arm: Arm, against: Arm, matching: Matching) -> Json:
-    """Lesions and patients that one arm misses and the other finds; rows are [patient, case, lesion from 1]."""
-    assert arm.levels is not None and against.levels is not None
-    rows: dict[str, list[list[str | int]]] = {"arm_only": [], "against_only": [], "both": []}
-    found_by_patient: dict[str, list[tuple[bool, bool]]] = {}
-    for mine, level, theirs, other in zip(arm.cases, arm.levels, against.cases, against.levels, strict=True):
-        pairs = zip(found(mine, level, matching), found(theirs, other, matching), strict=True)
-        for i, (a, b) in enumerate(pairs):
-            found_by_patient.setdefault(mine.patient_id, []).append((bool(a), bool(b)))
+def _misses(arm: Run, against: Run) -> Json:
+    """Lesions and patients that one run misses and the other finds; rows are [patient, case, lesion from 1]."""
+    rows: dict[str, list[list[str | int]]] = {kind: [] for kind in MISSES[:3]}
+    for case, mine, theirs in zip(arm.cases, arm.found, against.found, strict=True):
+        for i, (a, b) in enumerate(zip(mine, theirs, strict=True)):
             if not (a and b):
                 kind = "both" if not a and not b else "against_only" if a else "arm_only"
-                rows[kind].append([mine.patient_id, mine.case_id, i + 1])
-    missed = [
-        (not any(a for a, _ in hits), not any(b for _, b in hits)) for hits in found_by_patient.values()
-    ]  # of each patient with a lesion: by arm, by against
-    test = mcnemar(missed.count((True, False)), missed.count((False, True)))
-    patients = {
-        "missed_by_arm_only": missed.count((True, False)),
-        "missed_by_against_only": missed.count((False, True)),
-        "missed_by_both": missed.count((True, True)),
-        "missed_by_neither": missed.count((False, False)),
-        "p": test.p,
-        "least_p": test.least_p,
-        "test": test.test,
-    }
+                rows[kind].append([case.patient_id, case.case_id, i + 1])
+    first, second = arm.patient_sums(), against.patient_sums()
+    ill_P, a_P, b_P = first.denominator > 0, first.numerator > 0, second.numerator > 0
+    kinds = (a_P & ~b_P, b_P & ~a_P, a_P & b_P, ill_P & ~a_P & ~b_P)
+    counts = {f"missed_by_{kind}": int(which.sum()) for kind, which in zip(MISSES, kinds, strict=True)}
+    test = mcnemar(counts["missed_by_arm_only"], counts["missed_by_against_only"])
+    patients = {**counts, "p": test.p, "least_p": test.least_p, "test": test.test}
     lesions = {f"missed_by_{kind}": {"count": len(each), "rows": each} for kind, each in rows.items()}
     return {"patients": patients, "lesions": lesions}

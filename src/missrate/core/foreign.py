@@ -69,14 +69,17 @@ def _slabs(values: NDArray[Any], axis: int) -> Iterator[NDArray[Any]]:
 
 
 def onto(
-    prediction: Prediction, grid: Grid, axcodes: str, *, only_voxel_size: bool = False
-) -> tuple[Prediction, str | None]:
+    prediction: Prediction | Points, grid: Grid, axcodes: str, *, only_voxel_size: bool = False
+) -> tuple[Prediction | Points, str | None]:
     """A prediction as it lies on the reference's grid, never resampled, and a warning.
 
-    One that knows pixels only holds its axes as the reference's file does (``axcodes``) and is turned. Where the format
-    of the prediction keeps no more of its grid than the voxel size (``only_voxel_size``), that of the reference counts,
-    and another one is the warning. Raises GridError when the two are not the same grid.
+    Places that are voxels become those of the RAS+ array. A map that knows pixels only holds its axes as the
+    reference's file does (``axcodes``) and is turned. Where a format keeps no more of its grid than the voxel size
+    (``only_voxel_size``), that of the reference counts, and another one is the warning. Raises GridError when the two
+    are not the same grid.
     """
+    if isinstance(prediction, Points):
+        return _points_onto(prediction, grid, axcodes), None
     levels = prediction.levels
     if levels.grid.affine is None and grid.affine is not None:
         turned = as_ras(levels.full(), axcodes)
@@ -94,8 +97,7 @@ def onto(
     return Prediction(Crop(levels.values_XYZ, levels.start, grid), prediction.kind), warning
 
 
-def points_onto(points: Points, grid: Grid, axcodes: str) -> Points:
-    """Candidates whose places are those of the RAS+ array or millimetres."""
+def _points_onto(points: Points, grid: Grid, axcodes: str) -> Points:
     if points.space == "mm":
         return points
     return Points(index_as_ras(points.position_CX, axcodes, grid.shape), "voxel", points.level)

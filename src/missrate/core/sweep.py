@@ -121,18 +121,19 @@ def _at_top(case: CaseStatistics, matching: Matching) -> Curve:
 def _pooled(
     cases: list[CaseStatistics], curves: list[Curve], levels: NDArray[np.uint16], voxel_ml: Floats | None
 ) -> Counts:
-    sums = np.zeros((6, levels.size))
+    sums, at = np.zeros((3, levels.size)), slice(int(levels[0]), int(levels[-1]) + 1)  # levels without a gap
+    dense = np.zeros((3, TOP + 1))  # how much lies at each level, before it is summed from above once for all cases
     for n, (case, each) in enumerate(zip(cases, curves, strict=True)):
-        outside = case.outside.at_least(levels)
-        sums[0] += each.found[levels]
-        sums[1] += each.matched[levels]
-        sums[2] += each.false_positives[levels]
-        sums[3] += case.inside.at_least(levels)
-        sums[4] += outside
+        sums[0] += each.found[at]
+        sums[1] += each.matched[at]
+        sums[2] += each.false_positives[at]
+        dense[0, case.inside.levels] += case.inside.counts
+        dense[1, case.outside.levels] += case.outside.counts
         if voxel_ml is not None:
-            sums[5] += outside * voxel_ml[n]
-    found, matched, false, inside, outside_all, ml = sums
-    return Counts(levels, found, matched, false, inside, outside_all, None if voxel_ml is None else ml)
+            dense[2, case.outside.levels] += case.outside.counts * voxel_ml[n]
+    inside, outside, ml = np.cumsum(dense[:, ::-1], axis=1)[:, ::-1][:, at]
+    found, matched, false = sums
+    return Counts(levels, found, matched, false, inside, outside, None if voxel_ml is None else ml)
 
 
 def _where_counts_change(pooled: Counts) -> NDArray[np.uint16]:

@@ -100,7 +100,7 @@ class Points:
     """Candidates without voxels: a place and a score each. ``space`` says what the places are.
 
     ``mm``: RAS+ millimetres; ``voxel``: indices of the reference's array, by readers as its file holds it
-    (``foreign.points_onto`` turns them to those of the RAS+ array).
+    (``foreign.onto`` turns them to those of the RAS+ array).
     """
 
     position_CX: NDArray[np.float64]  # (C, 3)

@@ -50,8 +50,8 @@ def summarise(
 
     The first point and the first rule are primary and stand at the top, all other combinations in ``also``.
     ``missing``, ``extra`` (predictions of no case), ``failed`` and ``warnings`` (rows that name a case) are only
-    shown: whoever wants them as misses passes statistics of an empty prediction. ``metrics`` are asked for beyond the usual
-    ones. ``subgroups`` maps a column to the value of each case id in it: the main metrics are repeated for each value.
+    shown: whoever wants them as misses passes statistics of an empty prediction. ``metrics`` are asked for beyond the
+    usual ones. ``subgroups`` maps a column to the value of each case id: the main metrics are repeated for each value.
     Equal arguments give equal results. Raises InputError for no cases, points or rules, for a case that comes twice,
     and for a threshold at which the candidates are not known.
     """

@@ -26,10 +26,10 @@ def measure(
     from the lowest level at which the candidates of all cases are known; 0 without one. ``at`` plays no part. None when
     a prediction has no scores or one of the two groups is empty. The Mann-Whitney form of Hanley and McNeil (1982).
     """
-    if not all(case.scored for case in cases):
+    known = scores(cases, matching)
+    if known is None:
         return None
-    floor = common_floor(cases)
-    score, ill = _scores(cases, floor, matching)
+    score, ill = known
     weight = {name: 1.0 if weight_per_patient is None else weight_per_patient[name] for name in score}
     with_I, without_H = [n for n in score if ill[n]], [n for n in score if not ill[n]]
     weight_I, weight_H = np.array([weight[n] for n in with_I]), np.array([weight[n] for n in without_H])
@@ -43,17 +43,21 @@ def measure(
 
 def interval(cases: list[CaseStatistics], matching: Matching) -> Area | None:
     """The area with DeLong's interval (``core.delong.area``); None as for ``measure``."""
-    if not all(case.scored for case in cases):
+    known = scores(cases, matching)
+    if known is None:
         return None
-    score, ill = _scores(cases, common_floor(cases), matching)
+    score, ill = known
     return area(
         np.array([score[n] for n in score if ill[n]], np.float64),
         np.array([score[n] for n in score if not ill[n]], np.float64),
     )
 
 
-def _scores(cases: list[CaseStatistics], floor: int, matching: Matching) -> tuple[dict[str, int], dict[str, bool]]:
-    """The score of each patient, and whether the patient has a lesion."""
+def scores(cases: list[CaseStatistics], matching: Matching) -> tuple[dict[str, int], dict[str, bool]] | None:
+    """The score of each patient that ``measure`` ranks, and whether the patient has a lesion; None without scores."""
+    if not all(case.scored for case in cases):
+        return None
+    floor = common_floor(cases)
     score: dict[str, int] = {}
     ill: dict[str, bool] = {}
     for case in cases:

@@ -1,6 +1,7 @@
 """Stages that make data: prepare, split, view."""
 
 from functools import partial
+from pathlib import Path
 
 from missrate import split as splitting
 from missrate.core import catalog, store

@@ -1,4 +1,4 @@
-"""Evaluation without a study: anybody's predictions against a folder of references, and evaluations side by side."""
+"""Evaluation without a study: anybody's predictions against a folder of references."""
 
 import hashlib
 import time
@@ -12,7 +12,6 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from missrate import compare as comparing
 from missrate.core import foreign, store
 from missrate.core import points as point_files
 from missrate.core.case import CaseStatistics
@@ -105,44 +104,41 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
 
 def measure(request: Request, entry: Entry, prediction: str | None, *, readers: tuple[str, str]) -> None:
     """Statistics of one case, or ``<case>.failed.json`` with the reason. A task."""
-    folder = request.out / "statistics"
-    references, predictions = (source_of(Path(), name) for name in readers)
+    written, name = request.out / "statistics" / entry.case_id, entry.case_id
+    references, predictions = (source_of(Path(), reader) for reader in readers)
+    about: dict[str, Any] = {"schema": ABOUT, "lesion_label": request.lesion_label, "warning": None}
     try:
-        measured, about = _measured(request, entry, prediction, references, predictions)
+        reference = load_reference(references.reader, str(entry.label))
+        if request.lesion_label is None:
+            about["lesion_label"] = _only_label(reference, name)
+        predicted = _load(request, predictions, prediction, about["lesion_label"], reference.grid)
+        lossy = any(getattr(source.reader, "ONLY_VOXEL_SIZE", False) for source in (references, predictions))
+        turned = _axcodes(references, str(entry.label))
+        placed, about["warning"] = foreign.onto(predicted, reference.grid, turned, only_voxel_size=lossy)
+        measured = _measured(request, entry, _mask(reference, about["lesion_label"]), placed)
     except DataError as error:
-        store.write_json(folder / f"{entry.case_id}.failed.json", {"case_id": entry.case_id, "reason": str(error)})
+        store.write_json(written.with_name(f"{name}.failed.json"), about | {"case_id": name, "reason": str(error)})
         return
-    files.save(folder / f"{entry.case_id}.npz", measured)
+    files.save(written.with_name(f"{name}.npz"), measured)
     inputs = {"reference": _hash(entry.label), "predictions": _hash(prediction)}
-    store.write_json(folder / f"{entry.case_id}.json", {"schema": ABOUT, **about, **inputs})
+    store.write_json(written.with_name(f"{name}.json"), about | inputs)
 
 
-def _measured(
-    request: Request, entry: Entry, prediction: str | None, references: Source, predictions: Source
-) -> tuple[CaseStatistics, dict[str, Any]]:
-    """The statistics; the value that was the lesion in this reference (None: it is empty), and a warning."""
-    reference = load_reference(references.reader, str(entry.label))
-    label = request.lesion_label if request.lesion_label is not None else _only_label(reference, entry.case_id)
-    about: dict[str, Any] = {"lesion_label": label, "warning": None}
-    mask = Crop(np.asarray(reference.values_XYZ == (label or -1)), reference.start, reference.grid)
-    predicted = _load(request, predictions, prediction, label, reference.grid)
-    turned, floor = _axcodes(references, str(entry.label)), level_of(request.floor)
-    if isinstance(predicted, Points):
-        points = foreign.points_onto(predicted, reference.grid, turned)
-        case_id, patient_id = entry.case_id, entry.patient_id
-        return statistics.measure_points(mask, points, case_id=case_id, patient_id=patient_id, floor=floor), about
-    lossy = any(getattr(source.reader, "ONLY_VOXEL_SIZE", False) for source in (references, predictions))
-    placed, about["warning"] = foreign.onto(predicted, reference.grid, turned, only_voxel_size=lossy)
-    measured = statistics.measure_case(
-        mask,
-        placed,
-        case_id=entry.case_id,
-        patient_id=entry.patient_id,
-        floor=floor,
-        declared=request.declared(),
-        surfels=any("surfel" in name for name in request.metrics),
+def _mask(reference: Crop, label: int | None) -> Crop:
+    """Where the lesion is; nowhere when the reference is empty."""
+    values = reference.values_XYZ
+    lesion = np.zeros(values.shape, bool) if label is None else np.asarray(values == label)
+    return Crop(lesion, reference.start, reference.grid)
+
+
+def _measured(request: Request, entry: Entry, mask: Crop, placed: Prediction | Points) -> CaseStatistics:
+    who, floor = {"case_id": entry.case_id, "patient_id": entry.patient_id}, level_of(request.floor)
+    if isinstance(placed, Points):
+        return statistics.measure_points(mask, placed, floor=floor, fold=None, **who)
+    surfels = any("surfel" in metric for metric in request.metrics)
+    return statistics.measure_case(
+        mask, placed, floor=floor, fold=None, declared=request.declared(), distances_at=None, surfels=surfels, **who
     )
-    return measured, about
 
 
 def _only_label(reference: Crop, case_id: str) -> int | None:
@@ -233,14 +229,15 @@ def _finish(
     subgroups: dict[str, dict[str, str]],
 ) -> dict[str, Any]:
     folder = request.out / "statistics"
-    failed = [store.read_json(path) for path in sorted(folder.glob("*.failed.json"))]
+    rows = [store.read_json(path, ABOUT) for path in sorted(folder.glob("*.failed.json"))]
+    failed = [{key: row[key] for key in ("case_id", "reason")} for row in rows]
     known = {} if not predictions.absent_is_empty else {entry.case_id: "" for entry in entries}
     missing = [entry.case_id for entry in entries if entry.case_id not in predicted | known]
     extra = sorted(predicted.keys() - {entry.case_id for entry in entries})
     cases = load_statistics([folder / f"{entry.case_id}.npz" for entry in entries])
-    _require_usable(request, entries, cases, failed=failed, missing=missing)
     about = [store.read_json(folder / f"{case.case_id}.json", ABOUT) for case in cases]
-    _require_one_label(about)
+    _require_one_label([*about, *rows])
+    _require_usable(request, entries, cases, failed=failed, missing=missing)
     points, matchings = request.points(), request.matchings()
     _require_other_patients(points, cases)
     value = summary.summarise(
@@ -308,24 +305,6 @@ def _subgroups(request: Request, entries: list[Entry]) -> dict[str, dict[str, st
     return {name: column(entries, Path(str(request.patients)), name) for name in request.subgroups}
 
 
-def compare(folders: list[Path], against: Path, out: Path | None) -> dict[str, Any]:
-    """Paired comparison of folders that ``evaluate`` wrote, at their primary points; written to ``out`` if given."""
-    if len(folders) < 2:
-        raise InputError(f"compare must get at least two evaluations. Got {len(folders)}.")
-    names = _distinct_names([*folders, against])
-    summaries = {folder: store.read_json(folder / "summary.json", summary.SCHEMA) for folder in folders}
-    arms = {names[folder]: load_statistics(sorted((folder / "statistics").glob("*.npz"))) for folder in folders}
-    points = {names[folder]: _point(value["operating_point"]) for folder, value in summaries.items()}
-    if names[against] not in arms:
-        raise InputError(f"--against must be one of the evaluations. Got {against}.")
-    value: dict[str, Any] = comparing.compare(
-        arms, points, against=names[against], matching=Matching("overlap"), resamples=2000, seed=0
-    )
-    if out is not None:
-        store.write_json(out / "comparison.json", value)
-    return value
-
-
 def table(value: dict[str, Any]) -> str:
     """The summary as lines for a terminal: every metric with its n, undefined, and interval."""
     point, rule = value["operating_point"], value["matching"]["rule"]
@@ -355,11 +334,6 @@ def table(value: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def comparison_table(value: dict[str, Any]) -> str:
-    """The answer and a line per arm."""
-    return "\n".join(value["answer"])
-
-
 def _row(name: str, average: str, block: dict[str, Any]) -> str:
     value, interval = block.get("value"), block.get("ci95")
     number = "undefined" if value is None else f"{value:.4g}"
@@ -381,17 +355,3 @@ def _hash(location: str | None) -> str:
 
 def _together(hashes: list[str]) -> str:
     return "sha256:" + hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
-
-
-def _point(value: dict[str, Any]) -> OperatingPoint:
-    thresholds: dict[int | None, float | None] = {None: value["threshold"]}
-    if "thresholds" in value:
-        thresholds = {int(fold): t for fold, t in value["thresholds"].items()}
-    return OperatingPoint(value["name"], thresholds, value["chosen_on"], value["target"])
-
-
-def _distinct_names(folders: list[Path]) -> dict[Path, str]:
-    """The last part of each path, or the whole path where two share it."""
-    unique = list(dict.fromkeys(folders))
-    last = [folder.resolve().name for folder in unique]
-    return {f: name if last.count(name) == 1 else str(f) for f, name in zip(unique, last, strict=True)}

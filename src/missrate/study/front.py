@@ -102,7 +102,7 @@ def _plan(study_path: Path, out: Path | None, assign: list[str], *, offline: boo
 
 def _outcome(out: Path, stages: list[Stage]) -> str:
     """What a person reads at the end: the cases used, and of each report the answer and where it lies."""
-    from missrate.study import folder
+    from missrate.study import side_by_side
 
     lines = []
     for stage in stages:
@@ -111,7 +111,7 @@ def _outcome(out: Path, stages: list[Stage]) -> str:
             lines.append(_cases(place / "prepared" / stage.name.partition("@")[0].split("/")[1]))
         if stage.room == "report":
             comparison = store.read_json(place / "comparison" / "comparison.json")
-            lines += ["", folder.comparison_table(comparison), "", f"Report: {place / 'report' / 'index.html'}"]
+            lines += ["", side_by_side.comparison_table(comparison), "", f"Report: {place / 'report' / 'index.html'}"]
     if stages[-1].room != "report":
         lines.append(f"{len(stages)} stages done, up to {stages[-1].room}, in {out}")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from missrate import compare as comparing
 from missrate.core import store
 from missrate.core.errors import ConfigError
 from missrate.core.points import SCHEMA as POINT
@@ -140,10 +141,12 @@ def compare(layout: Layout, arms: list[str]) -> Stage:
             seed=layout.study.partition.seed,
             fp_per_scan=_bounds(settings.target.false_positives_per_scan),
             fp_ml_per_scan=_bounds(settings.target.false_positive_ml_per_scan),
+            subgroups=_subgroups(layout, {path.stem for path in layout.statistics_files(against, "test")}),
         )
         return [Task("compare", work.compare_arms, given)]
 
-    config = [against, settings.resamples, settings.least_volume_ml, settings.target.model_dump()]
+    config = [comparing.SCHEMA, against, settings.resamples, settings.least_volume_ml, settings.target.model_dump()]
+    config.append(list(settings.subgroups))
     inputs = ("split", *(f"evaluate/{a}" for a in arms), *(s for a in arms for s in layout.point_stages(a)))
     return Stage("compare", inputs, config, ("comparison",), tasks, lambda: [out])
 

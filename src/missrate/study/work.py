@@ -97,6 +97,7 @@ def import_predictions(
             turned = facts.get("source_axcodes", "RAS")
             lossy = getattr(shelf, "ONLY_VOXEL_SIZE", False)
             placed, warning = foreign.onto(predicted, grid, turned, only_voxel_size=lossy)
+            assert isinstance(placed, Prediction)
             if warning:
                 store.write_json(target.with_suffix(".warning.json"), {"case_id": case_id, "warning": warning})
             store.write_prediction(target, placed)
@@ -238,7 +239,7 @@ def compare_arms(
     """Writes ``comparison.json`` over all arms."""
     loaded = {arm: load_statistics(paths) for arm, paths in arms.items()}
     primary = {arm: order_points(points[arm], (0.5,), folds)[0] for arm in arms}
-    store.write_json(out, compare.compare(loaded, primary, **about))
+    store.write_json(out, compare.compare(loaded, primary, leave_out=True, **about))
 
 
 def draw_report(out: Path, inputs: dict[str, Any]) -> None:

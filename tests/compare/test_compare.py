@@ -1,32 +1,20 @@
 """Comparisons of arms drawn by hand: differences, who misses what, matched costs, and what cannot be compared."""
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
 
-from missrate.compare import compare
+from missrate.compare import Gate, markdown
 from missrate.core.case import CaseStatistics
+from missrate.core.crop import Crop
 from missrate.core.errors import InputError, UnknownNameError
+from missrate.core.grid import Grid
 from missrate.core.quantise import TOP, level_of
-from missrate.core.types import OperatingPoint
-from tests.drawn import OVERLAP, case, drawn, measured
-
-HALF = OperatingPoint("half", {None: 0.5}, "fixed")
-Arms = dict[str, list[CaseStatistics]]
-
-
-def arm(*predictions: str, reference: str = "##..#...", **options: Any) -> list[CaseStatistics]:
-    """One case, and patient, per prediction."""
-    return [case(reference, prediction, f"c{i}", **options) for i, prediction in enumerate(predictions)]
-
-
-def compared(arms: Arms, against: str = "a", **changes: Any) -> dict[str, Any]:
-    options: dict[str, Any] = {"matching": OVERLAP, "resamples": 200} | changes
-    points = options.pop("points", dict.fromkeys(arms, HALF))
-    return compare(arms, points, against=against, **options)
-
+from missrate.core.types import OperatingPoint, Points
+from missrate.evaluate.statistics import measure_points
+from tests.compare.arms import HALF, arm, compared
+from tests.drawn import case, drawn, measured
 
 # Each scan has lesions "##" and "#". a finds both in both scans, b the large one in the first and none in the second.
 A = arm("99..9...", "99..9...")
@@ -236,3 +224,36 @@ def test_the_result_is_the_same_again_without_nan_and_whatever_the_order_of_case
     arms, turned = {"a": A, "b": B}, {"a": A[::-1], "b": B[::-1]}
     text = json.dumps(compared(arms), allow_nan=False)
     assert text == json.dumps(compared(arms), allow_nan=False) == json.dumps(compared(turned), allow_nan=False)
+
+
+def test_points_have_no_voxels_and_are_compared_by_their_lesions() -> None:
+    # The same reference; one candidate a scan, in the first lesion or beside all of them.
+    reference = Crop.whole(drawn("##..#...").astype(bool), Grid.of((1, 8, 1), np.diag([10.0, 10.0, 1.0, 1.0])))
+
+    def pointed(column: int) -> list[CaseStatistics]:
+        points = Points(np.array([[0.0, column, 0.0]]), "voxel", np.array([TOP], np.uint16))
+        return [measure_points(reference, points, case_id=f"c{i}", patient_id=f"c{i}") for i in range(8)]
+
+    result = compared({"a": pointed(0), "b": pointed(3), "location_prior": pointed(3)}, pairs="all", gate=Gate())
+    metrics = result["comparisons"]["b"]["metrics"]
+    assert metrics["lesion_miss_rate"]["pooled"]["difference"] == 0.5
+    assert metrics["false_positives_per_scan"]["pooled"]["difference"] == 1.0
+    assert metrics["voxel_miss_rate"]["pooled"] | {"resamples_undefined": 0} == {
+        "arm": None,
+        "against": None,
+        "difference": None,
+        "ci95": None,
+        "interval": "paired patient-bootstrap",
+        "p": None,
+        "least_p": None,
+        "test": None,
+        "resamples_undefined": 0,
+        "p_holm": None,
+        "separable": False,
+        "attainable": False,
+    }
+    assert result["ranks"]["voxel_miss_rate"]["top"] == []
+    assert result["gate"]["arms"]["b"]["worse"] is True
+    assert result["works_because"]["a"]["reason"] == "points have no voxels"
+    assert result["matched"]["by_false_positives_per_scan"]["a"][0]["voxel_miss_rate"]["value"] is None
+    assert "undefined" in markdown.table(result)

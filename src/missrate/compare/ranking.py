@@ -1,0 +1,89 @@
+"""How much a ranking of the arms is worth: ranks over the same resamples of patients, and who cannot be told apart.
+
+Shapes: A arms, B resamples.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from missrate.compare.arms import Arm
+from missrate.compare.differences import flip_differences, mean_sums, patient_test, swap_test
+from missrate.compare.rates import over
+from missrate.core import catalog
+from missrate.core.ranks import Rank, inseparable, rank_stability
+from missrate.core.resampling import PValue, draws_for, holm, sign_flip
+
+RANKED = {
+    "dice": "case_mean",
+    "voxel_miss_rate": "pooled",
+    "slice_miss_rate": "pooled",
+    "lesion_miss_rate": "pooled",
+    "patient_miss_rate": "pooled",
+}
+NULL_ARMS = ("nothing", "everything", "location_prior")
+"""What one gets without a model takes no rank."""
+Json = dict[str, Any]
+
+
+def ranks(arms: dict[str, Arm], weights_BP: NDArray[np.float64], seed: int) -> Json:
+    """For each metric: rank, its 95 % interval and how often first, arm by arm; how often the top arm stays on top.
+
+    ``inseparable`` of the ``others`` cannot be told from the top arm (the first by name of several): paired test as in
+    the comparisons, Holm over those with the top arm. Null arms and arms without a threshold take no part.
+    """
+    chosen = [arms[name] for name in sorted(arms) if name not in NULL_ARMS and arms[name].ready]
+    if not chosen:
+        return {}
+    return {metric: _ranks(chosen, metric, average, weights_BP, seed) for metric, average in RANKED.items()}
+
+
+def test_of(arm: Arm, against: Arm, metric: str, seed: int, draws: int) -> PValue | None:
+    """The paired test that belongs to a metric."""
+    if RANKED[metric] == "case_mean":
+        mine, theirs, *_ = mean_sums(arm, against, metric)
+        flips = flip_differences(mine, theirs)
+        return sign_flip(flips[~np.isnan(flips)], seed, draws=draws)
+    sums = arm.sums(metric), against.sums(metric)
+    return patient_test(sums, seed, draws) if metric == "patient_miss_rate" else swap_test(sums, seed, draws)
+
+
+def _ranks(arms: list[Arm], metric: str, average: str, weights_BP: NDArray[np.float64], seed: int) -> Json:
+    found = [over(arm, metric, average, weights_BP, seed) for arm in arms]
+    point_A = np.array([np.nan if each.estimate is None else each.estimate for each in found])
+    better = catalog.load("metrics", metric).BETTER
+    stable = rank_stability(np.stack([each.draws_B for each in found], axis=1), point_A, better)
+    names = [arm.name for arm in arms]
+    result: Json = {
+        "average": average,
+        "better": better,
+        "arms": {name: _rank(rank) for name, rank in zip(names, stable.ranks, strict=True)},
+        "top": [names[a] for a in stable.top],
+        "top_stays": stable.top_stays,
+        "resamples_undefined": stable.undefined,
+        "others": max(sum(rank is not None for rank in stable.ranks) - 1, 0),
+        "inseparable": None,
+    }
+    if not stable.top:
+        return result
+    top = arms[stable.top[0]]
+    others = [arm for arm, rank in zip(arms, stable.ranks, strict=True) if rank is not None and arm is not top]
+    return result | {"inseparable": _inseparable(top, others, metric, seed)}
+
+
+def _inseparable(top: Arm, others: list[Arm], metric: str, seed: int) -> int:
+    draws = draws_for(len(others))
+    tests = [test_of(arm, top, metric, seed, draws) for arm in others]
+    adjusted = iter(holm([test.p for test in tests if test is not None]))
+    return inseparable([None if test is None else next(adjusted) for test in tests])
+
+
+def _rank(rank: Rank | None) -> Json | None:
+    if rank is None:
+        return None
+    return {
+        "rank": rank.rank,
+        "ci95": None if rank.interval is None else list(rank.interval),
+        "first": rank.first,
+    }

@@ -1,0 +1,137 @@
+"""The regression gate: what must fail, what must not, and what never can."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from missrate.compare import Gate
+from missrate.compare.arms import Arm
+from missrate.compare.gate import Level, judge
+from missrate.core.errors import InputError
+from missrate.core.resampling import patient_weights
+from missrate.core.types import OperatingPoint
+from tests.compare.arms import BOTH, HALF, LARGE, NONE, arm, compared
+from tests.drawn import OVERLAP, case
+
+LEVELS: tuple[Level, ...] = ("voxel", "slice", "lesion", "patient")
+
+
+def judged(arms: dict[str, Any], asked: Gate | None = None, **changes: Any) -> dict[str, Any]:
+    rows: dict[str, Any] = compared(arms, gate=asked or Gate(), **changes)["gate"]["arms"]
+    return rows
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_identical_arms_never_fail(level: Level) -> None:
+    mixed = arm(*[BOTH, LARGE, NONE] * 5)
+    row = judged({"a": mixed, "b": mixed}, Gate(level))["b"]
+    assert (row["worse"], row["difference"], row["lower_limit"], row["discordant_patients"]) == (False, 0.0, 0.0, 0)
+    assert "never fail with 0 discordant patients" in row["sentence"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_an_arm_that_misses_every_lesion_of_thirty_patients_fails(level: Level) -> None:
+    result = compared({"a": arm(*[BOTH] * 30), "b": arm(*[NONE] * 30)}, gate=Gate(level, margin=0.5))["gate"]
+    row = result["arms"]["b"]
+    assert (result["worse"], row["worse"], row["difference"], row["lower_limit"]) == (True, True, 1.0, 1.0)
+    assert row["sentence"].startswith("b: worse. It misses 100.0% of the")
+    assert "0.95 confidence (margin +50.0%)" in row["sentence"]
+    back = judged({"b": arm(*[NONE] * 30), "a": arm(*[BOTH] * 30)}, Gate(level), against="b")["a"]
+    assert (back["worse"], back["p"]) == (False, 1.0)
+
+
+@pytest.mark.parametrize(("patients", "worse"), [(2, False), (4, False), (5, True)])
+def test_fewer_than_five_discordant_patients_can_never_fail(patients: int, worse: bool) -> None:
+    # All get worse, so every resample says so; but 1 of 2**n patterns is as bad by chance: 1/4, 1/16, 1/32.
+    row = judged({"a": arm(*[BOTH] * patients), "b": arm(*[NONE] * patients)})["b"]
+    assert (row["lower_limit"], row["p"], row["least_p"]) == (1.0, 0.5**patients, 0.5**patients)
+    assert (row["worse"], row["can_fail"], row["discordant_patients"]) == (worse, worse, patients)
+    assert (f"can never fail with {patients} discordant patients" in row["sentence"]) is not worse
+
+
+def test_two_arms_share_the_chance_of_a_false_alarm() -> None:
+    # Holm: twice 1/32 is above .05, twice 1/64 is not.
+    def rows(patients: int) -> dict[str, Any]:
+        bad = arm(*[NONE] * patients)
+        return judged({"a": arm(*[BOTH] * patients), "b": bad, "c": bad})
+
+    assert [(row["worse"], row["can_fail"], row["p_holm"]) for row in rows(5).values()] == [(False, False, 2 / 32)] * 2
+    assert [(row["worse"], row["can_fail"], row["p_holm"]) for row in rows(6).values()] == [(True, True, 2 / 64)] * 2
+
+
+def test_the_margin_must_be_exceeded() -> None:
+    # b misses one of two lesions in every patient: the difference is .5 in every resample.
+    arms = {"a": arm(*[BOTH] * 8), "b": arm(*[LARGE] * 8)}
+    assert [judged(arms, Gate(margin=margin))["b"]["worse"] for margin in (0.0, 0.49, 0.5, 0.6)] == [
+        True, True, False, False
+    ]  # fmt: skip
+    assert judged(arms, Gate("patient"))["b"]["worse"] is False
+
+
+def test_more_confidence_asks_for_more_patients() -> None:
+    arms = {"a": arm(*[BOTH] * 6), "b": arm(*[NONE] * 6)}  # p = 1/64
+    assert [judged(arms, Gate(confidence=c))["b"]["worse"] for c in (0.9, 0.98, 0.99)] == [True, True, False]
+    assert judged(arms, Gate(confidence=0.99))["b"]["can_fail"] is False
+
+
+@pytest.mark.parametrize("patients", [8, 25])
+def test_noise_fails_at_most_as_often_as_the_confidence_allows(patients: int) -> None:
+    # Two arms that find each patient's lesion by the toss of a coin. The bootstrap's limit alone is too sure.
+    found, missed = ([case("#.", drawing, f"c{i:02}") for i in range(patients)] for drawing in ("9.", ".."))
+    weights_BP, random = patient_weights(patients, 400, 0), np.random.default_rng(7)
+    runs, failed, limit_alone = 200, 0, 0
+    for _ in range(runs):
+        tossed = [
+            [pair[k] for pair, k in zip(zip(found, missed, strict=True), random.integers(0, 2, patients), strict=True)]
+            for _ in range(2)
+        ]
+        arms = {name: Arm.of(name, cases, HALF, OVERLAP) for name, cases in zip("ab", tossed, strict=True)}
+        row = judge(arms, "a", weights_BP, Gate())["arms"]["b"]
+        failed, limit_alone = failed + row["worse"], limit_alone + (row["lower_limit"] > 0.0)
+    assert failed <= stats.binom.ppf(0.999, runs, 0.05)
+    assert failed < limit_alone
+
+
+def test_the_order_of_arms_and_cases_does_not_matter() -> None:
+    arms = {"a": arm(*[BOTH] * 9), "b": arm(*[LARGE, BOTH, NONE] * 3), "c": arm(*[NONE] * 9)}
+    rows = judged(arms)
+    turned = judged({name: arms[name][::-1] for name in ("c", "b", "a")})
+    assert turned == rows
+    assert json.dumps(rows, allow_nan=False)
+
+
+def test_what_cannot_be_judged_is_not_passed() -> None:
+    healthy = [case("..", "9.", "h0"), case("..", "..", "h1")]
+    result = compared({"a": healthy, "b": healthy}, gate=Gate())["gate"]
+    assert (result["worse"], result["arms"]["b"]["worse"]) == (False, None)
+    assert "cannot be judged" in result["arms"]["b"]["sentence"]
+    none = OperatingPoint("t", {None: None}, "calibration")
+    arms = {"a": arm(*[BOTH] * 3), "b": arm(*[BOTH] * 3)}
+    assert judged(arms, points={"a": HALF, "b": none})["b"]["worse"] is None
+
+
+def test_seeds_that_differ_widen_the_limit() -> None:
+    # The mean of two seeds misses half; one seed misses nothing, so half of the draws show no difference at all.
+    arms = {"a": arm(*[BOTH] * 10), "b": [arm(*[BOTH] * 10), arm(*[NONE] * 10)]}
+    row = judged(arms)["b"]
+    assert (row["arm"], row["lower_limit"], row["worse"]) == (0.5, 0.0, False)
+    assert row["p"] == 0.5**10
+    assert judged({**arms, "b": [arm(*[NONE] * 10)] * 2})["b"]["worse"] is True
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"level": "organ"}, "must be one of voxel, slice, lesion, patient. Got 'organ'"),
+        ({"margin": -0.1}, r"must be a rate in \[0, 1\)"),
+        ({"margin": 2.0}, r"perhaps .02 for 2 points"),
+        ({"confidence": 95.0}, r"must lie in \[.5, 1\). Got 95"),
+    ],
+)
+def test_a_gate_that_makes_no_sense_is_refused(change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        replace(Gate(), **change)
