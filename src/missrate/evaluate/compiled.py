@@ -31,7 +31,7 @@ class Voxels:
         size_z, run_z = (self.shape[2], self.shape[0] * self.shape[1]) if self.x_fastest else (self.shape[2], 1)
         flat = self._values.ravel()
         bits = flat.view(f"u{flat.dtype.itemsize}")
-        counted = kernels.count(flat, bits, self._reference.ravel(), size_z, run_z, self._edges)
+        counted = kernels.count(flat, bits, bits.dtype.type(0), self._reference.ravel(), size_z, run_z, self._edges)
         if not counted[-1]:
             plain.levels_of(values_XYZ)  # raises with the reason
             raise DataError("A prediction must hold probabilities in [0, 1]. Got others.")
@@ -110,17 +110,20 @@ class Voxels:
         level = np.minimum(level, np.uint16(highest))
         lesion_voxels, lesion_of, _ = self._lesions
         box, place = self._place(voxels)
-        order = np.argsort(TOP - level, kind="stable") if level.min() < level.max() else np.arange(level.size)
-        rows = kernels.grow(voxels, level, order, self._sizes[1], self._sizes[2], box, place)
-        row_level, *parts, row_of = rows
+        order = np.argsort(TOP - level, kind="stable")
         sizes = np.array(self._sizes, np.int64)
+        number, peaks = kernels.label(voxels, level, sizes, self._strides, box, place)
+        order = kernels.by_component(order, number, peaks.size)
+        rows = kernels.grow(voxels, level, order, number, self._sizes[1], self._sizes[2], box, place)
+        row_level, *parts, row_of = rows
         at, first, until, total, peak, point = kernels.arrange(
             row_level, *parts, lesion_voxels, lesion_of, sizes, self._strides
         )
         lesions = max(self.lesion_peak.size, 1)
         keys = kernels.shared(voxels, row_of, at, lesion_voxels, lesion_of, lesions)
         pair, shared = np.unique(keys, return_counts=True)
-        back = np.argsort(at)
+        back = np.empty_like(at)
+        back[at] = np.arange(at.size)
         return Tree(
             lowest=lowest,
             highest=highest,

@@ -31,12 +31,21 @@ def _level(value, edges):
 
 
 @njit(cache=True)
-def count(values, bits, reference, size_z, run_z, edges):
+def _any(values, zero):
+    """Whether any value is not ``zero``, which has their type, so that many are looked at together."""
+    together = zero
+    for value in values:
+        together |= value
+    return together != 0
+
+
+@njit(cache=True)
+def count(values, bits, zero, reference, size_z, run_z, edges):
     """Counts of every level inside and outside of the reference, peaks of every slice, and of every block.
 
-    ``values`` and ``reference`` are flat; ``bits`` are the same bytes as ``values`` seen as whole numbers; ``edges`` is
-    None when the values are levels already. A slice changes every ``run_z`` voxels. The last result is False when a
-    value is no level or lies outside [0, 1].
+    ``values`` and ``reference`` are flat; ``bits`` are the same bytes as ``values`` seen as whole numbers, and
+    ``zero`` is one of them; ``edges`` is None when the values are levels already. A slice changes every ``run_z``
+    voxels. The last result is False when a value is no level or lies outside [0, 1].
     """
     inside, outside = np.zeros(TOP + 1, np.int64), np.zeros(TOP + 1, np.int64)
     slice_voxels = np.zeros(size_z, np.int64)
@@ -45,15 +54,11 @@ def count(values, bits, reference, size_z, run_z, edges):
     block_peak, block_reference = np.zeros(blocks, np.uint16), np.zeros(blocks, np.bool_)
     for block in range(blocks):
         start, stop = block * BLOCK, min((block + 1) * BLOCK, values.size)
-        any_bits, any_reference = bits[start] & 0, np.uint8(0)
-        for i in range(start, stop):
-            any_bits |= bits[i]
-        for i in range(start, stop):
-            any_reference |= reference[i]
-        if any_bits == 0 and any_reference == 0:
+        has_reference = _any(reference[start:stop], np.uint8(0))
+        if not has_reference and not _any(bits[start:stop], zero):
             outside[0] += stop - start
             continue
-        block_reference[block] = any_reference != 0
+        block_reference[block] = has_reference
         z = (start // run_z) % size_z
         left = run_z - start % run_z
         zeros, peak = 0, 0
@@ -118,16 +123,14 @@ def _find(parent, i):
 
 
 @njit(cache=True)
-def _offsets(stride0, stride1):
-    """The 26 neighbours as steps within a padded box whose last axis has stride 1."""
-    steps = np.empty(26, np.int64)
+def _rows(stride0, stride1):
+    """The nine rows of three neighbours, as steps to their middles in a padded box whose last axis has stride 1."""
+    steps = np.empty(9, np.int64)
     n = 0
     for a in range(-1, 2):
         for b in range(-1, 2):
-            for c in range(-1, 2):
-                if a != 0 or b != 0 or c != 0:
-                    steps[n] = a * stride0 + b * stride1 + c
-                    n += 1
+            steps[n] = a * stride0 + b * stride1
+            n += 1
     return steps
 
 
@@ -156,24 +159,46 @@ def _cells(voxels, size1, size2, box, stride0, stride1):
 
 
 @njit(cache=True)
+def _join(parent, a, b):
+    """Makes one of two sets; the earlier voxel stands for it."""
+    a, b = _find(parent, a), _find(parent, b)
+    parent[max(a, b)] = min(a, b)
+
+
+@njit(cache=True)
 def label(voxels, level, sizes, strides, box, place):
     """26-connected components of sparse voxels: the number of each voxel from 0, and of each component its peak.
 
-    Components are numbered by their first voxel along x, y, z (``strides`` in memory order). ``place`` is 0 everywhere
-    and has one cell for each of the box with its border.
+    Components are numbered by their first voxel along x, y, z (``strides`` in memory order). ``place`` is 0 everywhere,
+    has one cell for each of the box with its border, and is 0 again afterwards.
     """
     size1, size2 = sizes[1], sizes[2]
     stride1 = box[2, 1] - box[2, 0] + 3
     stride0 = stride1 * (box[1, 1] - box[1, 0] + 3)
-    steps, cells = _offsets(stride0, stride1), _cells(voxels, size1, size2, box, stride0, stride1)
+    rows, cells = _rows(stride0, stride1), _cells(voxels, size1, size2, box, stride0, stride1)
     parent = np.arange(voxels.size, dtype=np.int32)
     for n in range(voxels.size):
-        place[cells[n]] = n + 1
-        for step in steps[:13]:  # voxels ascend, so the other half is not there yet
-            other = place[cells[n] + step]
-            if other != 0:
-                a, b = _find(parent, n), _find(parent, other - 1)
-                parent[max(a, b)] = min(a, b)
+        cell = cells[n]
+        place[cell] = n + 1
+        # Whatever touches a neighbour that is joined already is joined to it; voxels ascend, so the rest comes later.
+        below, before = place[cell - stride0], place[cell - 1]
+        if below != 0:
+            _join(parent, n, below - 1)
+            continue
+        if before != 0:
+            _join(parent, n, before - 1)
+        for row in rows[:4]:
+            if before != 0:
+                if place[cell + row] == 0 and place[cell + row + 1] != 0:
+                    _join(parent, n, place[cell + row + 1] - 1)
+            elif place[cell + row] != 0:
+                _join(parent, n, place[cell + row] - 1)
+            else:
+                for other in (place[cell + row - 1], place[cell + row + 1]):
+                    if other != 0:
+                        _join(parent, n, other - 1)
+    for cell in cells:
+        place[cell] = 0
     number = np.empty(voxels.size, np.int32)
     count = 0
     for n in range(voxels.size):
@@ -227,15 +252,31 @@ def first_hit(cells, filled, steps):
 
 
 @njit(cache=True)
-def grow(voxels, level, order, size1, size2, box, place):
+def by_component(order, number, count):
+    """``order`` again, stably sorted by the component of each voxel: one after the other stays within the cache."""
+    start = np.zeros(count + 1, np.int64)
+    for n in number:
+        start[n + 1] += 1
+    for k in range(count):
+        start[k + 1] += start[k]
+    result = np.empty(order.size, np.int64)
+    for n in order:
+        result[start[number[n]]] = n
+        start[number[n]] += 1
+    return result
+
+
+@njit(cache=True)
+def grow(voxels, level, order, number, size1, size2, box, place):
     """The component tree of N voxels, in the order in which rows come about as the level sinks: children first.
 
-    ``order`` sorts the voxels by level, highest first. Gives for each row its level, own voxels, first child and next
-    sibling (-1: none), for each row without a child the sums of its voxels' indices, and for each voxel its row.
+    ``order`` sorts the voxels by ``number`` (their component at the lowest level), then by level, highest first. Gives
+    for each row its level, own voxels, first child and next sibling (-1: none), for each row without a child the sums
+    of its voxels' indices, and for each voxel its row.
     """
     stride1 = box[2, 1] - box[2, 0] + 3
     stride0 = stride1 * (box[1, 1] - box[1, 0] + 3)
-    steps, cells = _offsets(stride0, stride1), _cells(voxels, size1, size2, box, stride0, stride1)
+    lines, cells = _rows(stride0, stride1), _cells(voxels, size1, size2, box, stride0, stride1)
     size = voxels.size
     parent, head, tail = np.empty(size, np.int32), np.full(size, -1, np.int32), np.full(size, -1, np.int32)
     weight = np.ones(size, np.int32)
@@ -244,30 +285,39 @@ def grow(voxels, level, order, size1, size2, box, place):
     sums, row_of = np.zeros((size, 3), np.int64), np.empty(size, np.int32)
     rows, start = 0, 0
     while start < size:
-        now = level[order[start]]
+        now, mine = level[order[start]], number[order[start]]
         stop = start
-        while stop < size and level[order[stop]] == now:
+        while stop < size and level[order[stop]] == now and number[order[stop]] == mine:
             n = order[stop]
             parent[n] = n
             place[cells[n]] = n + 1
             root = n
-            for step in steps:
-                other = place[cells[n] + step]
-                if other == 0:
+            # Neighbours that are there and touch are one candidate already: the one right below or above stands for
+            # all that lies beside and beyond it, and the middle of a row for the whole row.
+            below, above = place[cells[n] - stride0], place[cells[n] + stride0]
+            for line in range(9):
+                plane = line // 3 - 1
+                if (plane <= 0 and below != 0 and line != 1) or (plane >= 0 and above != 0 and line != 7):
                     continue
-                found = _find(parent, other - 1)
-                if found == root:
-                    continue
-                if weight[found] > weight[root]:
-                    root, found = found, root
-                parent[found] = root
-                weight[root] += weight[found]
-                if head[found] >= 0:  # the rows that the two hold until a row of this level joins them
-                    if head[root] < 0:
-                        head[root] = head[found]
-                    else:
-                        sibling[tail[root]] = head[found]
-                    tail[root] = tail[found]
+                cell = cells[n] + lines[line]
+                middle = place[cell] if line != 4 else 0
+                for side in (-1, 0, 1):
+                    other = middle if side == 0 else 0 if middle != 0 else place[cell + side]
+                    if other == 0 or parent[other - 1] == root:
+                        continue
+                    found = _find(parent, other - 1)
+                    if found == root:
+                        continue
+                    if weight[found] > weight[root]:
+                        root, found = found, root
+                    parent[found] = root
+                    weight[root] += weight[found]
+                    if head[found] >= 0:  # the rows that the two hold until a row of this level joins them
+                        if head[root] < 0:
+                            head[root] = head[found]
+                        else:
+                            sibling[tail[root]] = head[found]
+                        tail[root] = tail[found]
             stop += 1
         for k in range(start, stop):
             n = order[k]
@@ -342,3 +392,45 @@ def arrange(level, own, child, sibling, sums, lesion_voxels, lesion_of, sizes, s
             at -= below[each]
             each = sibling[each]
     return place, place - below + 1, until, total, peak, point
+
+
+@njit(cache=True)
+def far(source, starts, target):
+    """The squared distance from each place of ``source`` (N, 3) to the nearest of ``target`` (T, 3).
+
+    Places of one block lie together, at ``starts[b]`` to ``starts[b + 1]``. What is nearest to one of them is at most
+    twice the block's radius farther from its middle than the nearest place of all.
+    """
+    result = np.empty(len(source))
+    middle = np.empty(3)
+    apart, near = np.empty(len(target)), np.empty(len(target), np.int64)
+    for b in range(starts.size - 1):
+        start, stop = starts[b], starts[b + 1]
+        for axis in range(3):
+            middle[axis] = source[start:stop, axis].mean()
+        radius = 0.0
+        for n in range(start, stop):
+            radius = max(radius, _squared(source, n, middle))
+        least = np.inf
+        for t in range(len(target)):
+            apart[t] = _squared(target, t, middle)
+            least = min(least, apart[t])
+        # A little more, so that rounding excludes nobody.
+        reach = (np.sqrt(least) + 2.0 * np.sqrt(radius)) ** 2 * (1.0 + 1e-9)
+        count = 0
+        for t in range(len(target)):
+            if apart[t] <= reach:
+                near[count] = t
+                count += 1
+        for n in range(start, stop):
+            best = np.inf
+            for k in range(count):
+                best = min(best, _squared(target, near[k], source[n]))
+            result[n] = best
+    return result
+
+
+@njit(cache=True)
+def _squared(places, n, other):
+    x, y, z = places[n, 0] - other[0], places[n, 1] - other[1], places[n, 2] - other[2]
+    return x * x + y * y + z * z
