@@ -25,7 +25,7 @@ BLOCK_MM = 8.0
 
 @dataclass(frozen=True, slots=True)
 class _Surface:
-    place_NX: NDArray[np.int64]  # (N, 3) indices of voxels, or of the corners between them
+    place_XN: NDArray[np.int64]  # (3, N) indices of voxels, or of the corners between them
     weight_N: NDArray[np.float64]
 
 
@@ -39,12 +39,12 @@ class _Frame:
 
     @staticmethod
     def of(mask_XYZ: NDArray[np.bool_]) -> "_Frame":
-        index_NX = np.stack(np.unravel_index(np.flatnonzero(mask_XYZ), mask_XYZ.shape), axis=1)
-        if index_NX.size == 0:
+        index_XN = np.stack(np.unravel_index(np.flatnonzero(mask_XYZ), mask_XYZ.shape))
+        if index_XN.size == 0:
             return _Frame(np.empty(0, np.int64), (1, 1, 1), np.zeros(3, np.int64))
-        start_X = index_NX.min(axis=0) - 1
-        x, y, z = (int(n) for n in index_NX.max(axis=0) - start_X + 2)
-        voxel_N = (index_NX - start_X) @ np.array([y * z, z, 1])
+        start_X = index_XN.min(axis=1) - 1
+        x, y, z = (int(n) for n in index_XN.max(axis=1) - start_X + 2)
+        voxel_N = np.array([y * z, z, 1]) @ (index_XN - start_X[:, None])
         return _Frame(voxel_N, (x, y, z), start_X)
 
     @property
@@ -53,8 +53,8 @@ class _Frame:
         return self.shape[1] * self.shape[2], self.shape[2], 1
 
     def places(self, flat_N: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Flat indices of the frame as indices (N, 3) of the array."""
-        return np.stack(np.unravel_index(flat_N, self.shape), axis=1) + self.start_X
+        """Flat indices of the frame as indices (3, N) of the array."""
+        return np.asarray(np.stack(np.unravel_index(flat_N, self.shape)) + self.start_X[:, None], np.int64)
 
 
 def measure(
@@ -130,29 +130,31 @@ def _directed(source: _Surface, target: _Surface, spacing_mm: tuple[float, float
     if has_numba() and source.weight_N.size > 0:
         nearest_N = _near(source, target, spacing_mm)
         far_N = np.isinf(nearest_N)
-        nearest_N[far_N] = _far(source.place_NX[far_N], target.place_NX, spacing_mm)
+        nearest_N[far_N] = _far(source.place_XN[:, far_N], target.place_XN, spacing_mm)
     else:
-        tree = KDTree(target.place_NX * np.array(spacing_mm), balanced_tree=False)
-        nearest_N = np.asarray(tree.query(source.place_NX * np.array(spacing_mm))[0], np.float64)
+        tree = KDTree(target.place_XN.T * np.array(spacing_mm), balanced_tree=False)
+        nearest_N = np.asarray(tree.query(source.place_XN.T * np.array(spacing_mm))[0], np.float64)
     distance_mm, inverse = np.unique(nearest_N.round(9), return_inverse=True)
     return Spread(distance_mm, np.asarray(np.bincount(inverse, source.weight_N), np.float64))
 
 
 def _far(
-    source_NX: NDArray[np.int64], target_NX: NDArray[np.int64], spacing_mm: tuple[float, float, float]
+    source_XN: NDArray[np.int64], target_XT: NDArray[np.int64], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.float64]:
     """The distance in mm of each place to the nearest target, (N,): block by block, since neighbours look far alike."""
     from missrate.evaluate import kernels
 
-    if source_NX.size == 0:
+    if source_XN.size == 0:
         return np.empty(0)
-    source_mm, target_mm = source_NX * np.array(spacing_mm), target_NX * np.array(spacing_mm)
-    block_NX = (source_mm // BLOCK_MM).astype(np.int64)
-    block_N = np.ravel_multi_index(tuple((block_NX - block_NX.min(axis=0)).T), tuple(np.ptp(block_NX, axis=0) + 1))
+    spacing_X1 = np.array(spacing_mm)[:, None]
+    source_mm, target_mm = source_XN * spacing_X1, target_XT * spacing_X1
+    block_XN = (source_mm // BLOCK_MM).astype(np.int64)
+    block_XN -= block_XN.min(axis=1, keepdims=True)
+    block_N = np.ravel_multi_index(tuple(block_XN), tuple(block_XN.max(axis=1) + 1))
     order = np.argsort(block_N, kind="stable")
     starts = np.append(np.flatnonzero(np.diff(block_N[order], prepend=-1)), order.size)
     nearest_N: NDArray[np.float64] = np.empty(order.size)
-    nearest_N[order] = np.sqrt(kernels.far(source_mm[order], starts, target_mm))
+    nearest_N[order] = np.sqrt(kernels.far(np.ascontiguousarray(source_mm.T[order]), starts, *target_mm))
     return nearest_N
 
 
@@ -165,12 +167,14 @@ def _near(source: _Surface, target: _Surface, spacing_mm: tuple[float, float, fl
 
     offset_KX, distance_K = _neighbourhood(spacing_mm)
     reach_X = np.abs(offset_KX).max(axis=0)
-    low_X = np.minimum(source.place_NX.min(axis=0), target.place_NX.min(axis=0)) - reach_X
-    high_X = np.maximum(source.place_NX.max(axis=0), target.place_NX.max(axis=0)) + reach_X
+    # A target farther away than that from all places cannot be hit.
+    low_X, high_X = source.place_XN.min(axis=1) - reach_X, source.place_XN.max(axis=1) + reach_X
     x, y, z = (int(n) for n in high_X - low_X + 1)
     strides_X, filled = np.array([y * z, z, 1]), np.zeros(x * y * z, np.uint8)
-    filled[(target.place_NX - low_X) @ strides_X] = 1
-    hit_N = kernels.first_hit((source.place_NX - low_X) @ strides_X, filled, offset_KX @ strides_X)
+    within_XT = target.place_XN - low_X[:, None]
+    inside_T = ((within_XT >= 0) & (within_XT < np.array([[x], [y], [z]]))).all(axis=0)
+    filled[strides_X @ within_XT[:, inside_T]] = 1
+    hit_N = kernels.first_hit(strides_X @ (source.place_XN - low_X[:, None]), filled, offset_KX @ strides_X)
     return np.where(hit_N < 0, np.inf, distance_K[hit_N])
 
 

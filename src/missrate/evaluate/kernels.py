@@ -394,43 +394,44 @@ def arrange(level, own, child, sibling, sums, lesion_voxels, lesion_of, sizes, s
     return place, place - below + 1, until, total, peak, point
 
 
+@njit(cache=True, fastmath=True)
+def _squared(x_T, y_T, z_T, count, place, apart):
+    """The squared distance of each of the first ``count`` places to ``place``, into ``apart``; gives the least."""
+    x, y, z = place[0], place[1], place[2]
+    least = np.inf
+    for t in range(count):
+        dx, dy, dz = x_T[t] - x, y_T[t] - y, z_T[t] - z
+        apart[t] = dx * dx + dy * dy + dz * dz
+        least = min(least, apart[t])
+    return least
+
+
 @njit(cache=True)
-def far(source, starts, target):
-    """The squared distance from each place of ``source`` (N, 3) to the nearest of ``target`` (T, 3).
+def far(source, starts, x_T, y_T, z_T):
+    """The squared distance from each place of ``source`` (N, 3) to the nearest of T targets.
 
     Places of one block lie together, at ``starts[b]`` to ``starts[b + 1]``. What is nearest to one of them is at most
     twice the block's radius farther from its middle than the nearest place of all.
     """
     result = np.empty(len(source))
     middle = np.empty(3)
-    apart, near = np.empty(len(target)), np.empty(len(target), np.int64)
+    apart, unused = np.empty(x_T.size), np.empty(x_T.size)
+    x_K, y_K, z_K = np.empty(x_T.size), np.empty(x_T.size), np.empty(x_T.size)
     for b in range(starts.size - 1):
         start, stop = starts[b], starts[b + 1]
+        radius = 0.0
         for axis in range(3):
             middle[axis] = source[start:stop, axis].mean()
-        radius = 0.0
         for n in range(start, stop):
-            radius = max(radius, _squared(source, n, middle))
-        least = np.inf
-        for t in range(len(target)):
-            apart[t] = _squared(target, t, middle)
-            least = min(least, apart[t])
+            radius = max(radius, ((source[n] - middle) ** 2).sum())
+        least = _squared(x_T, y_T, z_T, x_T.size, middle, apart)
         # A little more, so that rounding excludes nobody.
         reach = (np.sqrt(least) + 2.0 * np.sqrt(radius)) ** 2 * (1.0 + 1e-9)
         count = 0
-        for t in range(len(target)):
+        for t in range(x_T.size):
             if apart[t] <= reach:
-                near[count] = t
+                x_K[count], y_K[count], z_K[count] = x_T[t], y_T[t], z_T[t]
                 count += 1
         for n in range(start, stop):
-            best = np.inf
-            for k in range(count):
-                best = min(best, _squared(target, near[k], source[n]))
-            result[n] = best
+            result[n] = _squared(x_K, y_K, z_K, count, source[n], unused)
     return result
-
-
-@njit(cache=True)
-def _squared(places, n, other):
-    x, y, z = places[n, 0] - other[0], places[n, 1] - other[1], places[n, 2] - other[2]
-    return x * x + y * y + z * z
