@@ -3,13 +3,15 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 from missrate.core.config import parse
+from missrate.core.quantise import TOP, level_of
 from missrate.study import front
 from missrate.study.config import StudyConfig, read_study
+from tests import drawn
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -36,6 +38,24 @@ def test_shipped_studies_are_valid(study: Path) -> None:
         pytest.skip("its arms are folders of real data, which is not beside this clone (../shared/data)")
     value = read_study(study, [])
     assert value.evaluate.against in {arm.name for arm in value.arms}
+
+
+def test_examples_of_one_new_file_work(tmp_path: Path) -> None:
+    metric: dict[str, Any] = {}
+    reader: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extend.md").read_text(), re.DOTALL)
+    for block, names in zip(blocks, (metric, reader), strict=True):
+        exec(block, names)
+    # Candidates of three voxels and of one at .5; at .9 the larger one has two left.
+    one = drawn.case("....../......", "995.../.....5")
+    assert metric["measure"](one, level_of(0.5), drawn.OVERLAP) == 3.0
+    assert metric["measure"](one, level_of(0.9), drawn.OVERLAP) == 2.0
+    (tmp_path / "c.txt").write_text("1 3 0 2 4 5 6 7 8")
+    assert reader["recognises"](tmp_path)
+    (entry,) = reader["find"](tmp_path, reader["Config"]())
+    crop = reader["load_prediction"](entry.label, (1,)).levels
+    assert (entry.case_id, crop.grid.shape, crop.start) == ("c", (6, 7, 8), (1, 0, 4))
+    assert crop.values_XYZ.shape == (2, 2, 1) and (crop.values_XYZ == TOP).all()
 
 
 def test_every_key_of_a_study_is_documented() -> None:
