@@ -60,6 +60,7 @@ def make(root: Path, options: Options) -> dict[str, Any]:
         {arm: [_statistics(root, arm, c) for c in sorted(test)] for arm in arms},
         points,
         root / "comparison.json",
+        fixed=(0.5,),
         folds=folds,
         against="scratch",
         matching=MATCHINGS[0],

@@ -3,6 +3,7 @@
 Levels are those of ``quantise``; a mask at level t is ``level >= t``.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,10 +84,14 @@ class Tree:
 
     def shared(self, rows: NDArray[np.intp], lesion: int) -> NDArray[np.int64]:
         """How many voxels each of these rows shares with one lesion."""
-        mine = self.overlap_lesion == lesion
-        joined = np.concatenate([[0], np.cumsum(np.where(mine, self.overlap_voxels, 0))])
+        return next(shared for shared in self.shared_with(rows, [lesion]))
+
+    def shared_with(self, rows: NDArray[np.intp], lesions: Iterable[int]) -> Iterator[NDArray[np.int64]]:
+        """``shared`` with one lesion after the other."""
         start, stop = self._span(rows)
-        return np.asarray(joined[stop] - joined[start], np.int64)
+        for lesion in lesions:
+            joined = np.concatenate([[0], np.cumsum(np.where(self.overlap_lesion == lesion, self.overlap_voxels, 0))])
+            yield np.asarray(joined[stop] - joined[start], np.int64)
 
     def pairs(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.int64]]:
         """Every pair (index into ``rows``, lesion, shared voxels) that shares any; the rows stand at one level."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from missrate.core.crop import Crop
-from missrate.core.errors import DataError
+from missrate.core.errors import DataError, GridError
 from missrate.core.grid import Grid, as_ras, index_as_ras, require_same
 from missrate.core.quantise import TOP, encode
 from missrate.core.types import Points, Prediction
@@ -85,6 +85,11 @@ def onto(
         turned = as_ras(levels.full(), axcodes)
         require_same(grid, Grid.of(turned.shape, None), names=("reference", "prediction"))
         return Prediction(Crop.whole(turned, grid), prediction.kind), None
+    if grid.affine is None and levels.grid.affine is not None:
+        raise GridError(
+            "A reference that knows pixels only must have predictions that do so, too: nobody can say how their axes "
+            "run to each other. Got a prediction with millimetres."
+        )
     warning = None
     if only_voxel_size:
         require_same(grid, Grid.of(levels.grid.shape, None), names=("reference", "prediction"))

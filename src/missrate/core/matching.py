@@ -97,9 +97,8 @@ def found_levels(case: CaseStatistics, matching: Matching) -> NDArray[np.uint16]
     tree, levels = case.trees[0], np.zeros(case.lesion_peak.size, np.uint16)
     large = large_enough(case, tree.voxels, matching)
     for lesion in range(levels.size):
-        mine = np.unique(tree.overlap_row[tree.overlap_lesion == lesion])
         if large.all():
-            levels[lesion] = tree.level[mine].max(initial=0)
+            levels[lesion] = tree.level[tree.overlap_row[tree.overlap_lesion == lesion]].max(initial=0)
         else:
             touching = np.flatnonzero(large & (tree.shared(np.arange(large.size), lesion) > 0))
             levels[lesion] = tree.level[touching].max(initial=0)
@@ -178,6 +177,13 @@ def one_to_one(
     return np.stack([lesions[chosen_row[real]], candidates[chosen_column[real]]], axis=1).astype(np.int32)
 
 
+def _distinct(rows: NDArray[np.intp], tree: Tree) -> NDArray[np.intp]:
+    """Each row once, ascending."""
+    marked = np.zeros(tree.level.size, bool)
+    marked[rows] = True
+    return np.flatnonzero(marked)
+
+
 def _standing(tree: Tree, rows: NDArray[np.intp]) -> NDArray[np.int32]:
     """How many of these rows are candidates at each level, (T,)."""
     return _alive(tree.until[rows], tree.level[rows], tree.lowest)
@@ -211,7 +217,7 @@ def _curve_by_point(_: CaseStatistics, tree: Tree, rows: NDArray[np.intp], match
 
 def _curve_by_iou(case: CaseStatistics, tree: Tree, rows: NDArray[np.intp], matching: Matching) -> Curve:
     row, lesion = eligible(case, tree, rows, matching)
-    single = _standing(tree, np.unique(row))
+    single = _standing(tree, _distinct(row, tree))
     matched_T = _matches(tree, row, lesion)
     false_T = _standing(tree, rows) - (matched_T if matching.strict else single)
     return Curve(tree.lowest, matched_T, matched_T, false_T)
@@ -222,9 +228,9 @@ def eligible(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The pairs (row, lesion) with an IoU of at least the minimum, (E,) each."""
     assert matching.minimum is not None
+    rows = rows[tree.overlapping(rows)]
     parts = []
-    for lesion in range(case.lesion_peak.size):
-        shared = tree.shared(rows, lesion)
+    for lesion, shared in enumerate(tree.shared_with(rows, range(case.lesion_peak.size))):
         union = case.lesions.voxels[lesion] + tree.voxels[rows] - shared
         parts.append(rows[(shared > 0) & (shared / union >= matching.minimum)])
     row = np.concatenate([np.empty(0, np.intp), *parts])
@@ -276,7 +282,7 @@ def _matches(tree: Tree, row: NDArray[np.intp], lesion: NDArray[np.intp]) -> NDA
     solved once for every pattern of pairs.
     """
     matches_T = _standing(tree, row)
-    crowded_T = matches_T > _standing(tree, np.unique(row))
+    crowded_T = matches_T > _standing(tree, _distinct(row, tree))
     for each in np.unique(lesion):
         crowded_T |= _standing(tree, row[lesion == each]) > 1
     levels = np.flatnonzero(crowded_T)

@@ -6,6 +6,7 @@ Shapes: B resamples, P patients in sorted order.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -58,11 +59,11 @@ def shelf(wanted: Sequence[str] = (), tolerances_mm: Sequence[float] = (2.0,)) -
         if not getattr(module, "DEFAULT", True) and name not in wanted:
             continue
         if not hasattr(module, "PARAMETER"):
-            result.append(Metric(name.removesuffix(".py").split("/")[-1], module, module.measure))
+            result.append(Metric(Path(name).stem, module, module.measure))
             continue
         for tolerance_mm in tolerances_mm:
             measure = partial(module.measure, **{module.PARAMETER: tolerance_mm})
-            result.append(Metric(f"{name}_{tolerance_mm:g}mm", module, measure))
+            result.append(Metric(f"{Path(name).stem}_{tolerance_mm:g}mm", module, measure))
     return result
 
 

@@ -134,6 +134,7 @@ def compare(layout: Layout, arms: list[str]) -> Stage:
             arms={arm: layout.statistics_files(arm, "test") for arm in arms},
             points={arm: layout.point_files(arm) for arm in arms},
             out=out,
+            fixed=settings.thresholds,
             folds=layout.folds,
             against=against,
             matching=layout.matchings[0],
@@ -146,7 +147,7 @@ def compare(layout: Layout, arms: list[str]) -> Stage:
         return [Task("compare", work.compare_arms, given)]
 
     config = [comparing.SCHEMA, against, settings.resamples, settings.least_volume_ml, settings.target.model_dump()]
-    config.append(list(settings.subgroups))
+    config += [list(settings.subgroups), list(settings.thresholds)]
     inputs = ("split", *(f"evaluate/{a}" for a in arms), *(s for a in arms for s in layout.point_stages(a)))
     return Stage("compare", inputs, config, ("comparison",), tasks, lambda: [out])
 

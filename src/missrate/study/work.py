@@ -234,11 +234,17 @@ def summarise(
 
 
 def compare_arms(
-    arms: dict[str, list[Path]], points: dict[str, list[Path]], out: Path, *, folds: list[int | None], **about: Any
+    arms: dict[str, list[Path]],
+    points: dict[str, list[Path]],
+    out: Path,
+    *,
+    fixed: tuple[float, ...],
+    folds: list[int | None],
+    **about: Any,
 ) -> None:
     """Writes ``comparison.json`` over all arms."""
     loaded = {arm: load_statistics(paths) for arm, paths in arms.items()}
-    primary = {arm: order_points(points[arm], (0.5,), folds)[0] for arm in arms}
+    primary = {arm: order_points(points[arm], fixed, folds)[0] for arm in arms}
     store.write_json(out, compare.compare(loaded, primary, leave_out=True, **about))
 
 
