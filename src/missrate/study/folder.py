@@ -97,25 +97,35 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
         folder = request.out / "statistics"
         for old in (path for ending in ("npz", "json") for path in folder.glob(f"*.{ending}")):
             old.unlink()  # of an earlier call, perhaps with other inputs
-        tasks = _tasks(request, references, predictions, entries, predicted)
+        label = request.lesion_label if request.lesion_label is not None else _first_label(references, entries)
+        shared = {"request": request, "readers": (references.name, predictions.name), "label": label}
+        counts_anyway = predictions.absent_is_empty or request.missing == "as-misses"
+        tasks = [
+            Task(entry.case_id, measure, shared | {"entry": entry, "prediction": predicted.get(entry.case_id)})
+            for entry in entries
+            if entry.case_id in predicted or counts_anyway
+        ]
         _run(tasks, default_workers() if workers is None else workers)
         return _finish(request, entries, predicted, predictions, subgroups)
 
 
-def measure(request: Request, entry: Entry, prediction: str | None, *, readers: tuple[str, str]) -> None:
+def measure(
+    request: Request, entry: Entry, prediction: str | None, *, readers: tuple[str, str], label: int | None
+) -> None:
     """Statistics of one case, or ``<case>.failed.json`` with the reason. A task."""
     written, name = request.out / "statistics" / entry.case_id, entry.case_id
     references, predictions = (source_of(Path(), reader) for reader in readers)
-    about: dict[str, Any] = {"schema": ABOUT, "lesion_label": request.lesion_label, "warning": None}
+    about: dict[str, Any] = {"schema": ABOUT, "lesion_label": label, "warning": None}
     try:
         reference = load_reference(references.reader, str(entry.label))
-        if request.lesion_label is None:
-            about["lesion_label"] = _only_label(reference, name)
-        predicted = _load(request, predictions, prediction, about["lesion_label"], reference.grid)
+        if request.lesion_label is None and _only_label(reference, name) not in (None, label):
+            values = sorted({label or 0, _only_label(reference, name) or 0})
+            raise InputError(f"--lesion-label must say which value is the lesion. Got {values} in two references.")
+        predicted = _load(request, predictions, prediction, label, reference.grid)
         lossy = any(getattr(source.reader, "ONLY_VOXEL_SIZE", False) for source in (references, predictions))
         turned = _axcodes(references, str(entry.label))
         placed, about["warning"] = foreign.onto(predicted, reference.grid, turned, only_voxel_size=lossy)
-        measured = _measured(request, entry, _mask(reference, about["lesion_label"]), placed)
+        measured = _measured(request, entry, _mask(reference, label), placed)
     except DataError as error:
         store.write_json(written.with_name(f"{name}.failed.json"), about | {"case_id": name, "reason": str(error)})
         return
@@ -141,6 +151,20 @@ def _measured(request: Request, entry: Entry, mask: Crop, placed: Prediction | P
     )
 
 
+def _first_label(references: Source, entries: list[Entry]) -> int | None:
+    """The one value of the first reference that is not empty; None when all of them are."""
+    for entry in entries:
+        try:
+            label = _only_label(load_reference(references.reader, str(entry.label)), entry.case_id)
+        except InputError as error:
+            if not isinstance(error, DataError):  # a damaged file is named when it is measured
+                raise
+            continue
+        if label is not None:
+            return label
+    return None
+
+
 def _only_label(reference: Crop, case_id: str) -> int | None:
     """The one value of a map other than 0; None for an empty one. Raises InputError that lists several."""
     highest = int(reference.values_XYZ.max())
@@ -159,7 +183,7 @@ def _load(
         none = Points(np.empty((0, 3)), "voxel", np.empty(0, np.uint16))
         return none if predictions.absent_is_empty else statistics.nothing(grid)
     wanted = label if request.prediction_label is None else request.prediction_label
-    # In a healthy case nobody said which value is the lesion: then whatever is predicted is a false alarm.
+    # Where all references are empty nobody said which value is the lesion: whatever is predicted is a false alarm.
     labels = tuple(range(1, 256)) if wanted is None else (wanted,)
     predicted: Prediction | Points = predictions.reader.load_prediction(location, labels)
     if isinstance(predicted, Prediction) and predicted.kind == "mask" and not predicted.levels.values_XYZ.any():
@@ -181,21 +205,6 @@ def _axcodes(references: Source, location: str) -> str:
     if not hasattr(references.reader, "geometry"):
         return "RAS"
     return axcodes(references.reader.geometry(location)[1])
-
-
-def _tasks(
-    request: Request, references: Source, predictions: Source, entries: list[Entry], predicted: dict[str, str]
-) -> list[Task]:
-    shared = {
-        "request": request,
-        "readers": (references.name, predictions.name),
-    }
-    counts_anyway = predictions.absent_is_empty or request.missing == "as-misses"
-    return [
-        Task(entry.case_id, measure, shared | {"entry": entry, "prediction": predicted.get(entry.case_id)})
-        for entry in entries
-        if entry.case_id in predicted or counts_anyway
-    ]
 
 
 def _run(tasks: list[Task], workers: int) -> None:
@@ -236,7 +245,6 @@ def _finish(
     extra = sorted(predicted.keys() - {entry.case_id for entry in entries})
     cases = load_statistics([folder / f"{entry.case_id}.npz" for entry in entries])
     about = [store.read_json(folder / f"{case.case_id}.json", ABOUT) for case in cases]
-    _require_one_label([*about, *rows])
     _require_usable(request, entries, cases, failed=failed, missing=missing)
     points, matchings = request.points(), request.matchings()
     _require_other_patients(points, cases)
@@ -281,12 +289,6 @@ def _require_usable(
     if not cases:
         reason = "; ".join(row["reason"] for row in failed[:2]) or "no prediction at all"
         raise DataError(f"At least one case must be usable. Got 0 of {len(entries)}: {reason}")
-
-
-def _require_one_label(about: list[dict[str, Any]]) -> None:
-    values = sorted({row["lesion_label"] for row in about} - {None})
-    if len(values) > 1:
-        raise InputError(f"--lesion-label must say which value is the lesion. Got {values} in different references.")
 
 
 def _require_other_patients(points: list[OperatingPoint], cases: list[CaseStatistics]) -> None:
