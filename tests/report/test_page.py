@@ -96,13 +96,15 @@ def test_is_small_and_names_no_folder_of_this_machine(inputs: dict[str, Any], ht
 
 
 def test_every_arm_stands_in_every_table(inputs: dict[str, Any], html: str) -> None:
-    tables = re.findall(r"<h3>([^<]+)</h3>\s*<div class=\"scroll\"><table>(.*?)</table>", html, re.S)
+    tables = re.findall(r"<h3>([^<]+)</h3>\s*<div class=\"scroll[^\"]*\"><table>(.*?)</table>", html, re.S)
     for title, body in tables:
         arms = set(re.findall(r'<td class="arm">.*?<span class="main">([^<]+)</span>', body))
         if title.startswith("Partition") or not arms:
             continue
         if title == "Budgets":
             assert arms == {"pretrain", *QUALITY}
+        elif title == "How stable is the ranking?":
+            assert arms == set(QUALITY)
         elif "against" in title or "Differences" in title:
             assert arms == set(inputs["summaries"]) - {"scratch"}
         else:
@@ -124,7 +126,7 @@ def test_sections_come_in_order_and_explain_themselves(html: str) -> None:
         "How it was made",
     ]
     assert all(caption.strip() for caption in re.findall(r'<figcaption class="read">(.*?)</figcaption>', html, re.S))
-    assert html.count("<figure>") == 5 and html.count("<svg") >= 5
+    assert html.count("<figure>") == 7 and html.count("<svg") >= 7
     assert "Scans must differ. Got the same voxels as target_000" in html  # the refused case and its reason
 
 
@@ -141,6 +143,16 @@ def test_nothing_is_blank_or_nan(html: str) -> None:
     words = " ".join(Reader(re.sub(r"<style>.*?</style>", "", html, flags=re.S)).text)
     assert not re.search(r"\b(nan|None|inf)\b", words)
     assert not re.search(r'<td[^>]*>(<i[^>]*></i>)?<span class="main">\s*</span>', html)
+
+
+def test_surfaces_stand_where_they_were_measured(html: str) -> None:
+    assert "<h3>Surfaces at threshold 0.5</h3>" in html and "Surfaces at the calibrated point" not in html
+    assert "left out as missed" in html and "HD95 in mm, directed maximum" in html
+
+
+def test_metrics_by_score_are_named_apart_from_sweeps(html: str) -> None:
+    for head in ("lesion average precision", "FROC sensitivity"):
+        assert f">{head}</th>" in html and f">{head} by score</th>" in html
 
 
 def test_undefined_is_written_with_its_count(html: str) -> None:

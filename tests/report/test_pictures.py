@@ -94,6 +94,7 @@ def test_pictures_show_the_lesion_that_was_missed(inputs: dict[str, Any]) -> Non
     assert max(Counter(picture.title for picture in shown).values()) <= 3
     for picture in shown:
         assert not picture.arm.null
+        assert picture.overview is not None and picture.overview.png and picture.detail.png
         assert picture.detail.reference and picture.overview.reference and picture.overview.frame
         assert any("HU" in line for line in picture.lines) and any("threshold" in line for line in picture.lines)
 
@@ -108,6 +109,6 @@ def test_detail_lies_around_the_centre_in_every_corner(inputs: dict[str, Any]) -
     picture_YX = pictures.axial(scan.label_XYZ, z)
     assert picture_YX[scan.label_XYZ.shape[1] - 1 - y, scan.label_XYZ.shape[0] - 1 - x] == LESION
     panel = next(p for p in pictures.missed(study) if p.title == arm.name).overview
-    assert scan.grid.spacing_mm is not None
+    assert scan.grid.spacing_mm is not None and panel is not None
     assert panel.width <= scan.grid.shape[0] * scan.grid.spacing_mm[0] + 1e-6
     assert panel.height <= scan.grid.shape[1] * scan.grid.spacing_mm[1] + 1e-6

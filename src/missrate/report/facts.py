@@ -9,14 +9,27 @@ from missrate.report.words import (
     Cell,
     Table,
     arm_cell,
+    counted,
+    listed,
     number_cell,
     optional,
     sentence,
+    share,
     text_cell,
+    without_undefined,
 )
 
 Json = dict[str, Any]
 PARTS = ("train", "validation", "calibration", "test")
+REALISED = {
+    "patient": ("patient_miss_rate", "pooled"),
+    "lesion": ("lesion_miss_rate", "case_mean"),
+    "voxel": ("voxel_miss_rate", "case_mean"),
+}
+"""What a certificate bounds, as measured on test patients."""
+
+
+LESION_HEAD = ["case", "patient", "lesion", "slice", "diameter, mm", "volume, ml", "contrast, HU"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +66,30 @@ def parts(material: Material) -> Table:
         counts = [len({case["patient_id"] for case in cases}), len(cases), sum(not c["lesions"] for c in cases)]
         name = text_cell(f"fold {place}" if split["folds"] else place)
         rows.append([name, *(Cell(str(count)) for count in (*counts, len(lesions))), Cell(spread)])
-    read = (
-        "Patients, never scans or slices, are assigned, stratified by lesion volume. Calibration patients serve to "
-        "choose thresholds and nothing else; all results below come from the test patients. "
-        if not split["folds"]
-        else "Patients, never scans or slices, are assigned. Every fold is predicted by models that did not see it. "
-    )
+    if split["folds"]:
+        read = "Patients, never scans or slices, are assigned. Every fold is predicted by models that did not see it."
+    elif list(places) == ["test"]:
+        read = "Every case is a test case: nothing was trained and no threshold was chosen here."
+    else:
+        read = "Patients, never scans or slices, are assigned, stratified by lesion volume. "
+        if "calibration" in places:
+            read += "Calibration patients serve to choose thresholds and nothing else. "
+        read += "All results below come from the test patients."
     head = ["fold" if split["folds"] else "part", "patients", "cases", "healthy cases", "lesions", "diameter, mm"]
-    return Table(f"Partition of {material.source}", head, rows, read.strip(), [])
+    return Table(f"Partition of {material.source}", head, rows, read, [])
 
 
 def problems(material: Material) -> list[str]:
-    """Cases without a result, by arm, and warnings of prepared cases."""
-    lines = []
+    """Cases without a result, warnings and other remarks; arms of which the same is to be said share a line."""
+    said: dict[str, list[str]] = {}
     for arm in material.arms:
-        for case_id in arm.summary["missing_predictions"]:
-            lines.append(f"{arm.name}: no prediction for {case_id}; it is not in this arm's figures.")
-        lines += [f"{arm.name}: {row['case_id']} failed: {row['reason']}" for row in arm.summary["failed"]]
+        for line in _remarks(arm.summary):
+            said.setdefault(line, []).append(arm.name)
+    lines = [f"{_whose(names, material)}: {line}" for line, names in said.items()]
+    lines += [
+        f"{case_id} is compared in no arm: {listed(names, 5)} lack it."
+        for case_id, names in material.comparison["left_out"].items()
+    ]
     for name, manifest in material.manifests.items():
         warnings = Counter(w for case in manifest["cases"] for w in case.get("warnings", []))
         lines += [
@@ -78,40 +98,107 @@ def problems(material: Material) -> list[str]:
     return lines
 
 
+def _remarks(summary: Json) -> list[str]:
+    lines = [
+        f"no prediction for {case_id}; it is not in this arm's figures." for case_id in summary["missing_predictions"]
+    ]
+    lines += [f"{row['case_id']} failed: {row['reason']}" for row in summary["failed"]]
+    lines += [f"{row['case_id']}: {row['warning']}" for row in summary.get("warnings", [])]
+    if extra := summary.get("extra_predictions"):
+        lines.append(f"{counted(len(extra), 'prediction')} of no known case, left alone: {listed(extra, 8)}.")
+    if raised := summary.get("raised_floors"):
+        floors = [f"{case_id} from {floor:.3g}" for case_id, floor in raised.items()]
+        lines.append(
+            f"{counted(len(raised), 'map')} so noisy that candidates are known only above a raised floor, below which "
+            f"no threshold can be certified: {listed(floors, 8)}."
+        )
+    return lines
+
+
+def _whose(names: list[str], material: Material) -> str:
+    trained = [arm.name for arm in material.trained_arms()]
+    if len(names) > 1 and names in (trained, [arm.name for arm in material.arms]):
+        return f"all {len(names)} arms" + (" but null arms" if len(names) < len(material.arms) else "")
+    return listed(names, 5)
+
+
 def points(material: Material) -> Table:
     """Every operating point of every arm."""
-    rows = []
-    for arm in material.arms:
-        seen: dict[str, Json] = {}
-        for entry in arm.entries():
-            seen.setdefault(entry["operating_point"]["name"], entry)
-        for name, entry in seen.items():
-            point = entry["operating_point"]
-            primary = " (primary)" if name == arm.point["name"] else ""
-            threshold = "none admissible" if entry.get("reason") else _thresholds(point)
-            certified = "certified" if point["certified"] else "not certified"
-            chosen = "fixed in advance" if point["chosen_on"] == "fixed" else point["chosen_on"]
-            rest = (chosen, sentence(point["target"] or "none"), certified)
-            rows.append([arm_cell(arm), text_cell(name + primary), text_cell(threshold), *map(text_cell, rest)])
+    by_arm = {arm.name: [[text_cell(text) for text in row] for row in _points(arm)] for arm in material.arms}
+    for cells, arm in zip(by_arm.values(), material.arms, strict=True):
+        for row, entry in zip(cells, _by_point(arm).values(), strict=True):
+            row[-1] = _guarantee(entry)
+    rows: list[list[Cell]]
+    if len(by_arm) > 1 and all(cells == next(iter(by_arm.values())) for cells in by_arm.values()):
+        rows = [[Cell(f"all {len(by_arm)} arms", kind="arm"), *cells] for cells in next(iter(by_arm.values()))]
+    else:
+        rows = [[arm_cell(arm), *cells] for arm in material.arms for cells in by_arm[arm.name]]
     read = (
-        "A voxel belongs to a candidate when its probability is at least the threshold. The same threshold means "
-        "different things for different arms, so each arm gets its own from calibration patients, under the same "
-        "target. “Not certified”: nobody promises that the target holds for new patients."
+        "A voxel belongs to a candidate when its probability is at least the threshold. "
+        + (
+            "The predictions are masks: whoever made them chose the threshold, and any threshold here gives the same. "
+            if material.masks
+            else "The same threshold means different things for different arms. "
+        )
+        + (
+            "Each arm got its own from calibration patients, under the same target. "
+            if any(arm.point["chosen_on"] != "fixed" for arm in material.arms)
+            else ""
+        )
+        + "“Not certified”: nobody promises that a target holds for new patients."
     )
     head = ["arm", "operating point", "threshold", "chosen on", "target on those patients", "guarantee"]
     return Table("Operating points", head, rows, read, [])
 
 
-def budgets(material: Material) -> Table:
-    """What each trained arm was given."""
+def _by_point(arm: Arm) -> dict[str, Json]:
+    seen: dict[str, Json] = {}
+    for entry in arm.entries():
+        seen.setdefault(entry["operating_point"]["name"], entry)
+    return seen
+
+
+def _points(arm: Arm) -> list[list[str]]:
+    """Name, threshold, where it was chosen, its target, and a place for the guarantee."""
     rows = []
-    for arm in material.study["arms"]:
+    for name, entry in _by_point(arm).items():
+        point = entry["operating_point"]
+        primary = " (primary)" if name == arm.point["name"] else ""
+        # No threshold below a certificate has a reason of its own.
+        absent = "none admissible" if "admissible" in entry.get("reason", "") else sentence(entry.get("reason", ""))
+        chosen = "fixed in advance" if point["chosen_on"] == "fixed" else point["chosen_on"]
+        threshold = absent if entry.get("reason") else _thresholds(point)
+        rows.append([name + primary, threshold, chosen, sentence(point["target"] or "none"), ""])
+    return rows
+
+
+def _guarantee(entry: Json) -> Cell:
+    """The promise of a certificate, and what happened on the test patients."""
+    point = entry["operating_point"]
+    certificate = point.get("certificate")
+    if not certificate:
+        return text_cell("certified" if point["certified"] else "not certified")
+    metric, average = REALISED[certificate["level"]]
+    realised = entry["metrics"].get(metric, {}).get(average, {})
+    lines = [f"concluded from {certificate['n']} calibration patients with a lesion"]
+    if realised.get("value") is not None:
+        spread = "" if realised["ci95"] is None else f" ({share(realised['ci95'][0])}–{share(realised['ci95'][1])})"
+        lines.append(f"here, on test patients: {sentence(metric)} {share(realised['value'])}{spread}")
+    return Cell(f"certified: {sentence(certificate['bound'])}", tuple(lines), "text")
+
+
+def budgets(material: Material) -> Table:
+    """What each trained arm was given; no rows where nothing was trained."""
+    rows = []
+    for arm in material.study["arms"] if any(arm["model"] for arm in material.study["arms"]) else []:
         train = material.study["budget"] | arm["train"]
         name = Cell(
             arm["name"], () if arm["evaluate"] else ("not evaluated",), "arm", style=material.styles.get(arm["name"])
         )
         if not arm["model"]:
-            rows.append([name, text_cell(f"uses the run of {arm['run'] or arm['predictions']}", span=8)])
+            rows.append(
+                [name, text_cell(f"uses the run of {arm['run']}" if arm["run"] else "predicted elsewhere", span=9)]
+            )
             continue
         runs = material.runs.get(arm["name"], [])
         own = [
@@ -143,27 +230,44 @@ def missed(material: Material, arm: Arm) -> Table:
     """Every lesion that the arm misses at its primary point."""
     rows = []
     for row in arm.missed():
-        about = material.describe(row["case_id"], int(row["lesion"]))
         fold = int(row["fold"]) if row["fold"] else None
         threshold = arm.threshold(fold)
-        who = [text_cell(row["case_id"]), text_cell(row["patient_id"])]
-        sizes = [optional(about["diameter_mm"]), optional(about["volume_ml"])]
-        contrast = "undefined" if about["contrast_hu"] is None else f"{about['contrast_hu']:+.0f}".replace("-", "−")
         scores = [f"{float(row['peak_probability']):.3f}", "none" if threshold is None else f"{threshold:.3g}"]
-        cells = [row["lesion"], str(int(row["centre_z"]) + 1), *sizes, contrast, *scores]
-        rows.append([*who, *map(Cell, cells)])
-    head = [
-        "case",
-        "patient",
-        "lesion",
-        "slice",
-        "diameter, mm",
-        "volume, ml",
-        "contrast, HU",
-        "highest probability",
-        "threshold",
-    ]
-    return Table(f"{arm.name}: {len(rows)} of {len(arm.lesions)} lesions missed", head, rows, "", [])
+        rows.append([*_lesion(material, row), *([] if material.masks else map(Cell, scores))])
+    head = [*LESION_HEAD, *([] if material.masks else ["highest probability", "threshold"])]
+    title = f"{arm.name}: {len(rows)} of {len(arm.lesions)} lesions missed"
+    return without_undefined(Table(title, head, rows, "", []))
+
+
+def missed_by(material: Material) -> Table:
+    """Of many arms: every lesion that some of them miss, once, with how many miss it; null arms left out."""
+    arms = material.trained_arms()
+    by_lesion: dict[tuple[str, str], list[str]] = {}
+    for arm in arms:
+        for row in arm.missed():
+            by_lesion.setdefault((row["case_id"], row["lesion"]), []).append(arm.name)
+    rows = []
+    every = material.lesions()
+    for row in reversed(every):
+        if names := by_lesion.get((row["case_id"], row["lesion"])):
+            others = [arm.name for arm in arms if arm.name not in names]
+            who = f"all but {', '.join(others)}" if 0 < len(others) < 4 else listed(names, 6) if others else "all"
+            rows.append([*_lesion(material, row), Cell(str(len(names))), text_cell(who)])
+    title = f"{len(rows)} of {len(every)} lesions are missed by at least one of {len(arms)} arms"
+    return without_undefined(Table(title, [*LESION_HEAD, "missed by", "of these arms"], rows, "", []))
+
+
+def _lesion(material: Material, row: dict[str, str]) -> list[Cell]:
+    """What describes a lesion in a table, as ``LESION_HEAD`` names it."""
+    about = material.describe(row["case_id"], int(row["lesion"]))
+    sizes = [Cell(optional(value)) for value in (about["diameter_mm"], about["volume_ml"])]
+    contrast = Cell("undefined", ("no image",), "undefined")
+    if about["contrast_hu"] is not None:
+        contrast = Cell(f"{about['contrast_hu']:+.0f}".replace("-", "−"))
+    elif material.case(row["case_id"]).get("image_hash"):
+        contrast = Cell("undefined", (), "undefined")
+    who = [text_cell(row["case_id"]), text_cell(row["patient_id"])]
+    return [*who, Cell(row["lesion"]), Cell(str(int(row["centre_z"]) + 1)), *sizes, contrast]
 
 
 def limits(material: Material) -> list[str]:
@@ -178,10 +282,24 @@ def limits(material: Material) -> list[str]:
         lines.append("The cohort is synthetic: drawn, not measured. No figure here says anything about patients.")
     else:
         lines.append(f"All patients come from one source ({material.source}); other hospitals and scanners may differ.")
-    lines.append(
-        f"One seed ({material.split['seed']}) split the patients and trained every arm once per fold: the intervals "
-        "hold the spread between patients, not the spread between trainings."
-    )
+    if material.runs:
+        lines.append(
+            f"One seed ({material.split['seed']}) split the patients and trained every arm once per fold: the "
+            "intervals hold the spread between patients, not the spread between trainings."
+        )
+    if material.foreign:
+        lines.append(
+            f"{len(material.foreign)} arms are predictions that were made elsewhere. Which patients their networks "
+            "were trained on is not known here: if some of these are among them, what they miss is understated. Each "
+            "is one training; another seed might rank otherwise."
+        )
+    if material.masks:
+        lines.append(
+            "The predictions are masks without scores: their makers chose the threshold, arms cannot be brought to "
+            "equal cost, and a miss rate is to be read with the false positives that it was paid with."
+        )
+    if not any(case.get("image_hash") for case in material.manifests[material.source]["cases"]):
+        lines.append("There are no images here, only labels: nobody can look up why a lesion was missed.")
     if any(arm.point["chosen_on"] != "fixed" for arm in material.arms):
         lines.append(
             "Thresholds were chosen on few calibration patients and are not certified: on new patients false positives "

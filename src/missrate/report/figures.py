@@ -1,74 +1,33 @@
-"""Curves and dots as inline SVG. Bytes depend on the numbers alone; text stays text, in the reader's own font."""
+"""Curves, points and the matrix of misses as inline SVG."""
 
-import io
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Outline
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from missrate.report.material import Arm, Material, Style, size
+from missrate.report.canvas import INK, drawn_on, legend_beside, svg_of
+from missrate.report.material import PLAIN, Arm, Material, Style
 from missrate.report.words import Drawing
 
 Json = dict[str, Any]
-INK = "#222222"
-LOOK: Any = {
-    "svg.hashsalt": "missrate",
-    "svg.fonttype": "none",
-    "font.size": 9,
-    "axes.edgecolor": "#999999",
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#eeeeee",
-    "xtick.color": "#555555",
-    "ytick.color": "#555555",
-    "legend.frameon": False,
-}
-FOREST = [
-    ("voxel miss rate", "voxel_miss_rate"),
-    ("slice miss rate", "slice_miss_rate"),
-    ("lesion miss rate", "lesion_miss_rate"),
-    ("patient miss rate", "patient_miss_rate"),
-    ("voxel precision", "voxel_precision"),
-]
 SMOOTHED = 40
 """At most this many points of a smoothed loss curve."""
-
-
-def forest(material: Material) -> Drawing:
-    """A dot with its interval for every arm and level, at each arm's primary point."""
-    arms = material.arms
-    with _figure(10.6, 0.9 + 0.27 * len(arms), 1, len(FOREST), sharey=True) as (figure, panels):
-        for panel, (head, metric) in zip(panels, FOREST, strict=True):
-            for row, arm in enumerate(arms):
-                block = arm.summary["metrics"].get(metric, {}).get("pooled", {})
-                _dot(panel, row, block, arm.style)
-            panel.set(title=head, xlim=(-0.03, 1.03), xticks=[0, 0.5, 1], xticklabels=["0", ".5", "1"])
-            panel.title.set_fontsize(9)
-            panel.tick_params(axis="y", length=0)
-        panels[0].set_ylim(len(arms) - 0.4, -0.6)
-        panels[0].set_yticks(range(len(arms)), [arm.name for arm in arms])
-        svg = _svg(figure, "forest")
-    read = (
-        "One row per arm at its own primary operating point; dot: pooled value, bar: 95 % interval. In the first "
-        "four panels left is better, in the last right is better: read them together. It cannot say whether two "
-        "arms differ, since the same patients stand behind both; the paired differences below can."
-    )
-    return Drawing("The four levels at a glance", svg, read)
+WIDE = 80
+"""Up to this many lesions there is room for gaps between them."""
 
 
 def tradeoff(material: Material) -> Drawing:
+    """What is missed against what it costs: curves over all thresholds, or, of many arms or of masks, named points."""
+    return _named_points(material) if material.many else _curves(material)
+
+
+def _curves(material: Material) -> Drawing:
     """Voxel miss rate against voxel precision over all thresholds, with the primary point of each arm."""
     curves: Json = material.comparison["curves"]
-    with _figure(7.2, 4.4) as (figure, (panel,)):
+    with drawn_on(7.2, 4.4) as (figure, (panel,)):
         for arm in material.arms:
             rows = _rows(curves.get(arm.name, {}).get("voxel_miss_rate_precision", []))
             if rows.size:
@@ -76,27 +35,97 @@ def tradeoff(material: Material) -> Drawing:
             _mark_point(panel, arm)
         panel.set(xlabel="voxel precision (right: fewer false alarms)", ylabel="voxel miss rate (down: misses less)")
         panel.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        _legend(figure, panel)
-        svg = _svg(figure, "tradeoff")
+        legend_beside(figure, panel)
+        svg = svg_of(figure, "tradeoff")
     empty = "" if any(c.get("voxel_miss_rate_precision") for c in curves.values()) else "There is no lesion to miss."
-    read = (
-        "Each line sweeps the threshold of one arm; the large mark is its primary operating point. Better is to "
+    lines = (
+        "One mark per arm, since masks have no threshold to sweep. Better is to the right and down. Of two arms of "
+        "which one is further right and the other further down, neither is better: each pays for what it gains. Marks "
+        "carry no interval here; the forest above shows them."
+        if material.masks
+        else "Each line sweeps the threshold of one arm; the large mark is its primary operating point. Better is to "
         "the right and down. A lower miss rate on the same line was paid for with precision; only a line below "
         "another is a better model. Lines carry no interval."
     )
-    return Drawing("Miss rate against precision", svg, read, empty)
+    return Drawing("Miss rate against precision", svg, f"{lines} {_rests_on(material)}", empty)
+
+
+def _named_points(material: Material) -> Drawing:
+    """The primary point of every arm at voxel and lesion level, each with its name at the right margin."""
+    shown = material.trained_arms()
+    kinds = [
+        ("voxel_precision", "voxel_miss_rate", "voxel precision (right is better)", "voxel miss rate (down is better)"),
+        (
+            "false_positives_per_scan",
+            "lesion_miss_rate",
+            "false positives per scan, logarithmic above 1 (left is better)",
+            "lesion miss rate (down is better)",
+        ),
+    ]
+    with drawn_on(10.6, 1.0 + 0.17 * len(shown), 1, 2) as (figure, panels):
+        for panel, (across, up, xlabel, ylabel) in zip(panels, kinds, strict=True):
+            points = [(arm, _value(arm, across), _value(arm, up)) for arm in shown]
+            known = [(arm, x, y) for arm, x, y in points if x is not None and y is not None]
+            if across.startswith("false"):
+                panel.set_xscale("symlog", linthresh=1.0)
+                panel.xaxis.set_minor_locator(NullLocator())
+                panel.xaxis.set_major_formatter("{x:g}")
+            _label_points(panel, known)
+            panel.set(xlabel=xlabel, ylabel=ylabel)
+        svg = svg_of(figure, "tradeoff")
+    empty = "" if any(_value(arm, "voxel_miss_rate") is not None for arm in shown) else "There is no lesion to miss."
+    read = (
+        "One mark per arm at its primary operating point, joined to its name; the axes show only where marks lie and "
+        "do not begin at 0. Of two arms of which one misses less and the other costs less, neither is better. Marks "
+        f"carry no interval here; the forest above shows them. Null arms are left out. {_rests_on(material)}"
+    )
+    return Drawing("Miss rate against its cost", svg, read, empty)
+
+
+def _label_points(panel: Axes, points: list[tuple[Arm, float, float]]) -> None:
+    """Marks, and their names in a column at the right, in the order of the marks' heights so that few lines cross."""
+    if not points:
+        return
+    ordered = sorted(points, key=lambda point: (-point[2], -point[1]))
+    heights = np.linspace(0.99, 0.01, len(ordered)) if len(ordered) > 1 else [0.5]
+    for (arm, x, y), height in zip(ordered, heights, strict=True):
+        panel.annotate(
+            arm.name,
+            (x, y),
+            (1.04, height),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=7.5,
+            color=arm.style.colour if arm.style.colour != PLAIN else INK,
+            arrowprops={"arrowstyle": "-", "color": "#c9c9c9", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3},
+        )
+        panel.plot([x], [y], arm.style.marker, color=arm.style.colour, markersize=5, zorder=3)
+    panel.margins(0.05)
+
+
+def _rests_on(material: Material) -> str:
+    summary = material.arms[0].summary
+    return f"n: {summary['cases']} cases of {summary['patients']} patients with {summary['lesions']} lesions."
+
+
+def _value(arm: Arm, metric: str) -> float | None:
+    value: float | None = arm.summary["metrics"].get(metric, {}).get("pooled", {}).get("value")
+    return value
 
 
 def froc(material: Material) -> Drawing:
     """The FROC of the threshold sweep, by count and by volume of false positives."""
+    if material.masks:
+        reason = "Left out: the predictions are masks, so each arm has one point, shown above, and no curve."
+        return Drawing("FROC: lesions found against false positives", "", "A FROC needs scores.", reason)
     curves: Json = material.comparison["curves"]
     kinds = [("froc_by_count", "false positives per scan"), ("froc_by_volume", "false positive ml per scan")]
-    with _figure(10.6, 3.9, 1, 2, sharey=True) as (figure, panels):
+    with drawn_on(10.6, 3.9, 1, 2, sharey=True) as (figure, panels):
         for panel, (kind, label) in zip(panels, kinds, strict=True):
             drawn = [(arm, _rows(curves.get(arm.name, {}).get(kind, []))) for arm in material.arms]
             for arm, rows in drawn:
                 if rows.size:
-                    panel.plot(rows[:, 0], rows[:, 1], **_line(arm, rows))
+                    panel.plot(rows[:, 0], rows[:, 1], **_line(arm, rows, named=not material.many))
             # Linear up to a tenth, so that 0 has a place.
             panel.set_xscale("symlog", linthresh=0.1, linscale=0.4)
             panel.xaxis.set_minor_locator(NullLocator())
@@ -105,49 +134,69 @@ def froc(material: Material) -> Drawing:
             if not any(rows.size for _, rows in drawn):
                 panel.text(0.5, 0.5, "no millimetres or no lesion", ha="center", transform=panel.transAxes)
         panels[0].set_ylabel("share of lesions found")
-        _legend(figure, panels[0])
-        svg = _svg(figure, "froc")
+        if not material.many:
+            legend_beside(figure, panels[0])
+        svg = svg_of(figure, "froc")
     empty = "" if any(c.get("froc_by_count") for c in curves.values()) else "There is no lesion to find."
     read = (
         "The threshold sweep curve: at each threshold the map is cut anew into candidates (any overlap finds a "
         "lesion); a FROC that sweeps the score of fixed candidates is another curve. Up and to the left is better. "
         "The left panel can flatter: at low thresholds candidates merge into few huge ones, and the line turns "
-        "back. Volume, on the right, cannot be gamed that way. Curves carry no interval."
+        f"back. Volume, on the right, cannot be gamed that way. Curves carry no interval. {_rests_on(material)}"
     )
+    if material.many:
+        read += f" Orange: {material.comparison['against']}, the reference; grey: null arms; blue: all others."
     return Drawing("FROC: lesions found against false positives", svg, read, empty)
 
 
 def matrix(material: Material) -> Drawing:
     """Which lesion is missed by which arm: one column a lesion, ordered by size."""
-    rows = material.arms[0].lesions
-    order = sorted(range(len(rows)), key=lambda i: (size(rows[i]), rows[i]["case_id"], int(rows[i]["lesion"])))
-    place = {(rows[i]["case_id"], rows[i]["lesion"]): x for x, i in enumerate(order)}
-    width = max(0.8, min(30.0, 500 / max(len(rows), 1)))  # points; all columns together span about 650
-    with _figure(10.6, 0.9 + 0.25 * len(material.arms)) as (figure, (panel,)):
+    rows = material.lesions()
+    place = {(row["case_id"], row["lesion"]): x for x, row in enumerate(rows)}
+    half = 0.4 if len(rows) <= WIDE else 0.5
+    with drawn_on(10.6, 0.9 + (0.19 if material.many else 0.25) * len(material.arms)) as (figure, (panel,)):
         for y, arm in enumerate(material.arms):
-            missed = [place[row["case_id"], row["lesion"]] for row in arm.missed()]
-            panel.vlines(range(len(rows)), y - 0.36, y + 0.36, colors="#efefef", linewidth=width)
-            panel.vlines(missed, y - 0.36, y + 0.36, colors=arm.style.colour, linewidth=width)
+            missed = sorted(place[row["case_id"], row["lesion"]] for row in arm.missed())
+            asked = sorted(place[row["case_id"], row["lesion"]] for row in arm.lesions)
+            _bricks(panel, asked, y, "#efefef", half=0.5)
+            _bricks(panel, missed, y, arm.style.colour, half=half)
         panel.set_yticks(range(len(material.arms)), [arm.name for arm in material.arms])
         panel.set(xlim=(-1, len(rows)), ylim=(len(material.arms) - 0.4, -0.6))
         shown = sorted({round(i) for i in np.linspace(0, len(rows) - 1, 9)}) if rows else []
-        panel.set_xticks(shown, [_size(rows[order[x]]) for x in shown])
+        panel.set_xticks(shown, [_size(rows[x]) for x in shown])
         panel.grid(visible=False)
         panel.tick_params(axis="y", length=0)
         panel.set_xlabel("lesions from the smallest to the largest (diameter, mm)")
-        svg = _svg(figure, "matrix")
+        svg = svg_of(figure, "matrix")
     empty = "" if rows else "There is no lesion to miss."
     read = (
-        "One column per lesion, the same in every row; coloured: missed by that arm at its primary point; pale: found. "
-        "A column coloured in all rows is a lesion that no arm sees; a lone mark is one that another arm would have "
-        "found. It does not show false positives: an arm without marks may be one that marks everything."
+        "One column per lesion, the same in every row; coloured: missed by that arm at its primary point; pale: found; "
+        "white: no result of that case. A column coloured in all rows is a lesion that no arm sees; a lone mark is one "
+        "that another arm would have found. It does not show false positives: an arm without marks may be one that "
+        "marks everything. "
+        f"{_rests_on(material)}"
     )
     return Drawing("Who misses which lesion", svg, read, empty)
 
 
+def _bricks(panel: Axes, columns: list[int], y: int, colour: str, *, half: float) -> None:
+    """Bricks of twice ``half`` in row ``y``, all of them one path: thousands of paths would make a large file."""
+    if not columns:
+        return
+    touching = half >= 0.5  # neighbours then are one brick
+    starts = [x for i, x in enumerate(columns) if not (touching and i and columns[i - 1] == x - 1)]
+    ends = [x for i, x in enumerate(columns) if not (touching and i + 1 < len(columns) and columns[i + 1] == x + 1)]
+    corners = [
+        [(a - half, y - 0.36), (b + half, y - 0.36), (b + half, y + 0.36), (a - half, y + 0.36), (a - half, y - 0.36)]
+        for a, b in zip(starts, ends, strict=True)
+    ]
+    path = Outline.make_compound_path(*(Outline(each, closed=True) for each in corners))
+    panel.add_patch(PathPatch(path, facecolor=colour, edgecolor="none"))
+
+
 def losses(material: Material) -> Drawing:
     """Training loss of every run, smoothed, with validation losses where there are any."""
-    with _figure(7.2, 3.6) as (figure, (panel,)):
+    with drawn_on(7.2, 3.6) as (figure, (panel,)):
         drawn = 0
         for name, runs in material.runs.items():
             for fold, run in enumerate(runs):
@@ -158,23 +207,14 @@ def losses(material: Material) -> Drawing:
         panel.yaxis.set_minor_formatter(NullFormatter())
         panel.set(xlabel="optimiser step", ylabel="training loss", xlim=(0, None))
         if drawn:
-            _legend(figure, panel)
-        svg = _svg(figure, "losses") if drawn else ""
+            legend_beside(figure, panel)
+        svg = svg_of(figure, "losses") if drawn else ""
     read = (
         "Lines: means over windows of steps; open marks: loss on validation patients, if the study has any. Look "
         "for lines that still fall at their end: those arms were cut short. Heights of different models and losses "
         "cannot be compared, and a low loss is not a low miss rate."
     )
     return Drawing("Loss during training", svg, read, "" if drawn else "No run left a log.")
-
-
-def _dot(panel: Axes, row: int, block: Json, style: Style) -> None:
-    if block.get("value") is None:
-        panel.text(0.5, row, "undefined", ha="center", va="center", color="#777777", fontsize=8)
-        return
-    if block["ci95"] is not None:
-        panel.plot(block["ci95"], [row, row], color=style.colour, linewidth=2, alpha=0.55, solid_capstyle="round")
-    panel.plot([block["value"]], [row], style.marker, color=style.colour, markersize=6)
 
 
 def _mark_point(panel: Axes, arm: Arm) -> None:
@@ -186,9 +226,9 @@ def _mark_point(panel: Axes, arm: Arm) -> None:
         )
 
 
-def _line(arm: Arm, rows: np.ndarray[Any, Any]) -> Json:
+def _line(arm: Arm, rows: np.ndarray[Any, Any], *, named: bool = True) -> Json:
     alone = {"marker": arm.style.marker} if len(np.unique(rows[:, :2], axis=0)) == 1 else {}
-    width = 1.2 if arm.null else 1.8
+    width = 0.8 if not named else 1.2 if arm.null else 1.8
     return {"color": arm.style.colour, "linestyle": arm.style.line, "linewidth": width, "label": arm.name, **alone}
 
 
@@ -222,29 +262,3 @@ def _total(value: Any) -> float | None:
         parts = list(value.values())
         return None if not parts or None in parts else float(sum(parts))
     return None if value is None else float(value)
-
-
-@contextmanager
-def _figure(
-    width: float, height: float, rows: int = 1, columns: int = 1, *, sharey: bool = False
-) -> Iterator[tuple[Figure, list[Axes]]]:
-    with rc_context(LOOK):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        panels = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
-        yield figure, list(panels.ravel())
-
-
-def _legend(figure: Figure, panel: Axes) -> None:
-    handles, labels = panel.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", handlelength=2.6)
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """The bare ``<svg>`` element; ids begin with ``name``, since many figures share one page."""
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    return re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", text)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ NULL_ARMS = ("nothing", "everything", "location_prior")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A", "#44337A")
 """Those of Okabe and Ito, told apart with any colour vision, without the yellow; then two more."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+MANY = len(COLOURS)
+"""With more arms than this there are no colours to tell them apart: arms are sorted, and the reference stands out."""
+PLAIN, REFERENCE = COLOURS[:2]
+SWEPT = ("froc_sensitivity", "lesion_average_precision")
 NULL_GREY, NULL_DASHES = "#777777", {"nothing": ":", "everything": "--", "location_prior": "-."}
 
 
@@ -90,6 +95,28 @@ class Material:
     hashes: dict[str, str]
 
     @property
+    def many(self) -> bool:
+        """Whether there are more arms than can be told apart by colour."""
+        return len(self.trained_arms()) > MANY
+
+    @property
+    def masks(self) -> bool:
+        """Whether no arm, null arms aside, has scores: there is one point and no curve."""
+        blocks = [
+            block
+            for arm in self.trained_arms()
+            for name, block in ((n, m.get("cohort")) for n, m in arm.summary["metrics"].items())
+            if block is not None and name.startswith(SWEPT)
+        ]
+        return bool(blocks) and all("needs scores" in block.get("reason", "") for block in blocks)
+
+    @property
+    def foreign(self) -> list[str]:
+        """The evaluated arms that other people's software predicted."""
+        names = {arm.name for arm in self.arms}
+        return [arm["name"] for arm in self.study["arms"] if arm["predictions"] and arm["name"] in names]
+
+    @property
     def source(self) -> str:
         """The source whose patients were split and tested."""
         name: str = self.study["split"]["source"]
@@ -99,6 +126,11 @@ class Material:
         """The arms that are no null arms."""
         return [arm for arm in self.arms if not arm.null]
 
+    def lesions(self) -> list[dict[str, str]]:
+        """Every lesion once, the smallest first; an arm that lacks a case lacks its lesions."""
+        rows = {(row["case_id"], int(row["lesion"])): row for arm in self.arms for row in arm.lesions}
+        return [row for _, row in sorted(rows.items(), key=lambda item: (size(item[1]), item[0]))]
+
     def points(self) -> list[str]:
         """The names of all operating points, those that are primary for some arm first."""
         primary = [arm.point["name"] for arm in self.trained_arms() or self.arms]
@@ -107,10 +139,15 @@ class Material:
 
     def describe(self, case_id: str, lesion: int) -> Json:
         """What ``prepare`` wrote about a lesion (numbered from 1)."""
+        described: Json = self.case(case_id)["lesions"][lesion - 1]
+        return described
+
+    def case(self, case_id: str) -> Json:
+        """What ``prepare`` wrote about a case."""
         for case in self.manifests[self.source]["cases"]:
             if case["case_id"] == case_id:
-                described: Json = case["lesions"][lesion - 1]
-                return described
+                found: Json = case
+                return found
         raise StoreError(f"{case_id} must be in the manifest of {self.source}. Got none; perhaps evaluate again.")
 
 
@@ -132,15 +169,16 @@ def read(
 ) -> Material:
     """Reads all files. A source that no arm used has no folder and is left out. Raises StoreError."""
     used = {name: store.Prepared(path) for name, path in prepared.items() if (path / "manifest.json").exists()}
-    styles = _styles([*summaries, *(name for name in runs if name not in summaries)])
+    compared = store.read_json(comparison)
+    styles = _styles([*summaries, *(name for name in runs if name not in summaries)], compared["against"])
     arms = [
         Arm(name, name in NULL_ARMS, store.read_json(path), _rows(lesions[name]), styles[name])
         for name, path in summaries.items()
     ]
     return Material(
         study=study,
-        arms=arms,
-        comparison=store.read_json(comparison),
+        arms=sorted(arms, key=_least_missed) if sum(not arm.null for arm in arms) > MANY else arms,
+        comparison=compared,
         split=store.read_json(split, store.SPLIT),
         prepared=used,
         manifests={name: data.manifest() for name, data in used.items()},
@@ -153,13 +191,24 @@ def read(
     )
 
 
-def _styles(names: list[str]) -> dict[str, Style]:
+def _styles(names: list[str], against: str) -> dict[str, Style]:
     styles = {name: Style(NULL_GREY, ".", NULL_DASHES[name]) for name in names if name in NULL_ARMS}
-    for index, name in enumerate(name for name in names if name not in NULL_ARMS):
-        again = index // len(COLOURS)
-        line = "-" if again == 0 else (0, (6, 1 + again))
-        styles[name] = Style(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)], line)
+    others = [name for name in names if name not in NULL_ARMS]
+    for index, name in enumerate(others):
+        if len(others) > MANY:  # colours that come again would say that two arms belong together
+            styles[name] = Style(REFERENCE, "D", "-") if name == against else Style(PLAIN, "o", "-")
+        else:
+            styles[name] = Style(COLOURS[index], MARKERS[index], "-")
     return styles
+
+
+def _least_missed(arm: Arm) -> tuple[bool, float, float, str]:
+    """Null arms last; then by lesion miss rate, of equals by voxel miss rate; undefined ones after all others."""
+    blocks = [
+        arm.summary["metrics"].get(name, {}).get("pooled", {}) for name in ("lesion_miss_rate", "voxel_miss_rate")
+    ]
+    lesion, voxel = (math.inf if block.get("value") is None else block["value"] for block in blocks)
+    return arm.null, lesion, voxel, arm.name
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

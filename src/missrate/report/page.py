@@ -1,6 +1,7 @@
 """Composes the report: one HTML file that opens offline, without a script. It draws and recomputes nothing."""
 
 import json
+import re
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from missrate.core import store
-from missrate.report import facts, figures, material, pictures, tables, versus
-from missrate.report.material import NULL_ARMS, Material
-from missrate.report.words import amount, point_words, sentence, share
+from missrate.report import answer, facts, figures, forests, material, pictures, ranks, tables, versus
+from missrate.report.material import Material
 
 Json = dict[str, Any]
+PATH = re.compile(r"(?<![^:=])(/(?!/)|[A-Za-z]:[/\\]|\.\.?/|~/).*")
+"""An absolute or a climbing path, alone or behind the kind of thing that it is ("backbone:/...")."""
 
 
 def write(
@@ -61,55 +63,44 @@ def _context(given: Material) -> Json:
     return {
         "title": given.study["report"]["title"],
         "note": given.study["report"]["note"],
-        **dict(zip(("answer", "answer_null"), _answer(given), strict=True)),
-        "costs": _costs(given),
+        "many": given.many,
+        "answer": answer.short(given),
+        "answer_each": answer.each(given),
+        "answer_null": answer.null_arms(given),
+        "costs": answer.costs(given),
         "flow": facts.flow(given),
         "parts": facts.parts(given),
         "problems": facts.problems(given),
-        "forest": figures.forest(given),
+        "forest": forests.forest(given),
         "levels": [_at_point(given, point) for point in _different_points(given)],
+        "bands_drawn": forests.bands(given),
         "bands": tables.bands(given),
+        "ranks": ranks.ranks(given),
+        "stability": ranks.stability(given),
+        "differences_drawn": forests.differences(given),
         "differences": versus.differences(given),
+        "differences_by_band": versus.by_band(given),
+        "subgroups": ranks.subgroups(given),
+        "seeds": ranks.seeds(given),
         "who_misses": versus.who_misses(given),
         "matrix": figures.matrix(given),
         "tradeoff": figures.tradeoff(given),
         "froc": figures.froc(given),
-        "matched": versus.matched(given),
-        "equal_sensitivity": versus.equal_sensitivity(given),
-        "losses": figures.losses(given),
+        "masks": given.masks,
+        "matched": None if given.masks else versus.matched(given),
+        "equal_sensitivity": None if given.masks else versus.equal_sensitivity(given),
+        "losses": figures.losses(given) if given.runs else None,
+        "elsewhere": len(given.foreign),
         "points": facts.points(given),
         "budgets": facts.budgets(given),
         "pictures": shown,
         "missed_in_all": sum(len(arm.missed()) for arm in given.trained_arms()),
-        "missed": [facts.missed(given, arm) for arm in given.arms],
+        "missed": [] if given.many else [facts.missed(given, arm) for arm in given.arms],
+        "missed_by": facts.missed_by(given) if given.many else None,
         "limits": facts.limits(given),
         "made": _made(given),
         "study": json.dumps(_without_paths(given.study), indent=1, sort_keys=True),
     }
-
-
-def _answer(given: Material) -> tuple[list[str], list[str]]:
-    """The comparison's own sentences, those about null arms apart."""
-    sentences: list[str] = given.comparison.get("answer") or []
-    null = [sentence for sentence in sentences if sentence.startswith(tuple(f"{name} " for name in NULL_ARMS))]
-    return [sentence for sentence in sentences if sentence not in null], null
-
-
-def _costs(given: Material) -> list[str]:
-    """What the miss rates of the answer were paid with, one line per arm."""
-    lines = []
-    for arm in given.trained_arms():
-        metrics = arm.summary["metrics"]
-        if not metrics:
-            lines.append(f"{arm.name}: undefined (all), {sentence(arm.summary.get('reason', 'not measured'))}")
-            continue
-        blocks = [metrics.get(name, {}).get("pooled", {}) for name in ("false_positives_per_scan", "voxel_precision")]
-        values = ["undefined" if b.get("value") is None else b["value"] for b in blocks]
-        words = [v if isinstance(v, str) else form(v) for v, form in zip(values, (amount, share), strict=True)]
-        lines.append(
-            f"{arm.name}: {words[0]} false positives per scan, voxel precision {words[1]}, at {point_words(arm.point)}"
-        )
-    return lines
 
 
 def _different_points(given: Material) -> list[str]:
@@ -126,7 +117,13 @@ def _different_points(given: Material) -> list[str]:
 
 
 def _at_point(given: Material, point: str) -> Json:
-    made = {"levels": tables.levels, "rules": tables.rules, "beside": tables.beside, "case_means": tables.case_means}
+    made = {
+        "levels": tables.levels,
+        "rules": tables.rules,
+        "beside": tables.beside,
+        "distances": tables.distances,
+        "case_means": tables.case_means,
+    }
     return {"name": point, **{name: make(given, point) for name, make in made.items()}}
 
 
@@ -139,7 +136,9 @@ def _made(given: Material) -> list[tuple[str, str]]:
         for run in runs
         for name, number in run.provenance.get("versions", {}).items()
     }
-    rows += [("trained with", ", ".join(sorted(programs)) or "not recorded"), ("seed", str(given.split["seed"]))]
+    if given.runs:
+        rows.append(("trained with", ", ".join(sorted(programs)) or "not recorded"))
+    rows.append(("seed", str(given.split["seed"])))
     matching = given.comparison["matching"]
     rule = f"{matching['rule']}, {matching['connectivity']}-connected"
     least = f"candidates of at least {matching['least_volume_ml']:g} ml"
@@ -147,7 +146,8 @@ def _made(given: Material) -> list[tuple[str, str]]:
     rows += [
         (
             "primary matching rule",
-            f"{rule}, {least}, from probability {', '.join(f'{floor:g}' for floor in floors)} upwards",
+            f"{rule}, {least}"
+            + ("" if given.masks else f", from probability {', '.join(f'{floor:g}' for floor in floors)} upwards"),
         ),
         ("resamples", f"{given.comparison['resamples']}, seed {given.comparison['seed']}"),
         ("manifest.json", given.split["manifest"]),
@@ -161,16 +161,10 @@ def _made(given: Material) -> list[tuple[str, str]]:
     return rows
 
 
-def _without_paths(study: Json) -> Json:
+def _without_paths(value: Any) -> Any:
     """The study without the folders of the machine that it ran on: they may hold names."""
-    sources = {
-        name: {
-            key: value if key not in ("path", "patients") or value is None else Path(value).name
-            for key, value in s.items()
-        }
-        for name, s in study["sources"].items()
-    }
-    arms = [
-        arm | ({"predictions": Path(arm["predictions"]).name} if arm["predictions"] else {}) for arm in study["arms"]
-    ]
-    return study | {"sources": sources, "arms": arms}
+    if isinstance(value, dict):
+        return {key: _without_paths(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_paths(inner) for inner in value]
+    return PATH.sub(lambda found: Path(found[0]).name, value) if isinstance(value, str) else value

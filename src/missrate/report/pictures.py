@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from missrate.core import store
+from missrate.core.crop import Crop
 from missrate.core.quantise import level_of
-from missrate.core.types import LESION, LabelledScan
+from missrate.core.types import LESION
 from missrate.report.material import Arm, Material
 from missrate.report.raster import Mask, outline, png
 from missrate.report.words import optional
@@ -30,7 +31,10 @@ Row = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One part of a slice: its PNG, its size in mm, and outlines (and the frame of the detail) as SVG paths in mm."""
+    """One part of a slice: its PNG, its size in mm, and outlines (and the frame of the detail) as SVG paths in mm.
+
+    Without an image ``png`` is empty, and the ground is plain.
+    """
 
     png: str
     width: float
@@ -42,18 +46,27 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One missed lesion of one arm."""
+    """One missed lesion of one arm; a case without an image has no overview."""
 
     arm: Arm
     title: str
     lines: list[str]
-    overview: Panel
+    overview: Panel | None
     detail: Panel
 
 
 @dataclass(frozen=True, slots=True)
+class _Case:
+    """What of a case is needed for pictures of it; ``image_XYZ`` None: there is none."""
+
+    case_id: str
+    label: Crop
+    image_XYZ: NDArray[np.int16] | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Slice:
-    grey_YX: NDArray[np.uint8]
+    grey_YX: NDArray[np.uint8] | None
     not_air_YX: Mask
     reference_YX: Mask
     prediction_YX: Mask
@@ -63,6 +76,15 @@ class _Slice:
 def axial(volume_XYZ: NDArray[Any], z: int) -> NDArray[Any]:
     """Slice ``z`` of a RAS+ array as a picture YX: row 0 is anterior, column 0 is the patient's right."""
     return volume_XYZ[::-1, ::-1, z].T
+
+
+def plane(crop: Crop, z: int) -> NDArray[Any]:
+    """Slice ``z`` of a crop on the whole grid as a picture YX; nothing else of the grid is filled in."""
+    shape, start = crop.grid.shape, crop.start
+    slice_XY1 = np.zeros((shape[0], shape[1], 1), crop.values_XYZ.dtype)
+    if start[2] <= z < start[2] + crop.values_XYZ.shape[2]:
+        slice_XY1[(*crop.box[:2], 0)] = crop.values_XYZ[:, :, z - start[2]]
+    return axial(slice_XY1, 0)
 
 
 def choose(arms: list[Arm], most: int) -> list[tuple[Arm, Row]]:
@@ -86,20 +108,25 @@ def missed(material: Material) -> list[Picture]:
     chosen = choose(material.trained_arms(), material.study["report"]["missed_lesions"])
     data = material.prepared[material.source]
     made: dict[int, Picture] = {}
-    scan: LabelledScan | None = None
+    scan: _Case | None = None
     for index, (arm, row) in sorted(enumerate(chosen), key=lambda item: (item[1][1]["case_id"], item[0])):
         if scan is None or scan.case_id != row["case_id"]:  # one scan in memory at a time
-            scan = data.load(row["case_id"], row["patient_id"])
+            scan = _load(data, row["case_id"])
         made[index] = _picture(material, arm, row, scan)
     return [made[index] for index in sorted(made)]
 
 
-def _picture(material: Material, arm: Arm, row: Row, scan: LabelledScan) -> Picture:
+def _load(data: store.Prepared, case_id: str) -> _Case:
+    path = data.case_folder(case_id) / "image.b2nd"
+    return _Case(case_id, data.load_label(case_id), store.read_volume(path)[0] if path.exists() else None)
+
+
+def _picture(material: Material, arm: Arm, row: Row, scan: _Case) -> Picture:
     x, y, z = (int(row[f"centre_{axis}"]) for axis in "xyz")
     fold = int(row["fold"]) if row["fold"] else None
     about = material.describe(row["case_id"], int(row["lesion"]))
     flat = _slice(material, arm, fold, scan, z)
-    rows, columns = flat.grey_YX.shape
+    rows, columns = flat.reference_YX.shape
     side_mm = max(DETAIL_MM, 1.6 * (about["diameter_mm"] or 0.0))
     box = tuple(
         _span(centre, size, side_mm / spacing)
@@ -107,32 +134,38 @@ def _picture(material: Material, arm: Arm, row: Row, scan: LabelledScan) -> Pict
     )
     contrast = "undefined" if about["contrast_hu"] is None else f"{about['contrast_hu']:+.0f} HU".replace("-", "−")
     threshold = arm.threshold(fold)
+    score = f"highest probability {float(row['peak_probability']):.3f} (threshold {threshold:.3g})"
+    without = " (no image)" if scan.image_XYZ is None else ""
     lines = [
         f"patient {row['patient_id']}, case {row['case_id']}, lesion {row['lesion']}",
-        f"{optional(about['diameter_mm'], ' mm')}, {optional(about['volume_ml'], ' ml')}, contrast {contrast}",
-        f"highest probability {float(row['peak_probability']):.3f} (threshold {threshold:.3g})",
-        f"slice {z + 1} of {scan.grid.shape[2]}, counted from the feet",
+        f"{optional(about['diameter_mm'], ' mm')}, {optional(about['volume_ml'], ' ml')}, contrast {contrast}{without}",
+        *([] if material.masks else [score]),
+        f"slice {z + 1} of {scan.label.grid.shape[2]}, counted from the feet",
     ]
-    return Picture(arm, arm.name, lines, _overview(flat, box), _detail(flat, box))
+    overview = None if flat.grey_YX is None else _overview(flat, flat.grey_YX, box)
+    return Picture(
+        arm, arm.name, lines, overview, _panel(flat, None if flat.grey_YX is None else flat.grey_YX[box], box)
+    )
 
 
-def _slice(material: Material, arm: Arm, fold: int | None, scan: LabelledScan, z: int) -> _Slice:
+def _slice(material: Material, arm: Arm, fold: int | None, scan: _Case, z: int) -> _Slice:
+    spacing_x, spacing_y, _ = scan.label.grid.spacing_mm or (1.0, 1.0, 1.0)
+    reference_YX, spacing_YX = plane(scan.label, z) == LESION, (spacing_y, spacing_x)
+    prediction_YX = _prediction(material, arm, fold, scan, z)
+    if scan.image_XYZ is None:
+        return _Slice(None, reference_YX, reference_YX, prediction_YX, spacing_YX)
     low, high = material.study["view"]["window_hu"]
     image_YX = axial(scan.image_XYZ, z).astype(np.float32)
     grey_YX = np.rint(np.clip((image_YX - low) / (high - low), 0.0, 1.0) * 255.0).astype(np.uint8)
-    spacing_x, spacing_y, _ = scan.grid.spacing_mm or (1.0, 1.0, 1.0)
-    prediction_XYZ = _prediction(material, arm, fold, scan)
-    reference_YX = axial(scan.label_XYZ, z) == LESION
-    return _Slice(grey_YX, image_YX > AIR_HU, reference_YX, axial(prediction_XYZ, z), (spacing_y, spacing_x))
+    return _Slice(grey_YX, image_YX > AIR_HU, reference_YX, prediction_YX, spacing_YX)
 
 
-def _prediction(material: Material, arm: Arm, fold: int | None, scan: LabelledScan) -> Mask:
+def _prediction(material: Material, arm: Arm, fold: int | None, scan: _Case, z: int) -> Mask:
     """What the arm marks at its threshold; nothing where it gave no prediction, which counts as a miss."""
     path, threshold = material.predictions[arm.name][fold] / f"{scan.case_id}.b2nd", arm.threshold(fold)
     if threshold is None or not path.exists():
-        return np.zeros(scan.grid.shape, np.bool_)
-    levels_XYZ = store.read_prediction(path).levels.full()
-    return np.asarray(levels_XYZ >= level_of(threshold))
+        return np.zeros(plane(scan.label, z).shape, np.bool_)
+    return np.asarray(plane(store.read_prediction(path).levels, z) >= level_of(threshold))
 
 
 def _span(centre: int, size: int, wanted: float) -> slice:
@@ -142,9 +175,9 @@ def _span(centre: int, size: int, wanted: float) -> slice:
     return slice(start, start + length)
 
 
-def _overview(flat: _Slice, box: tuple[slice, ...]) -> Panel:
+def _overview(flat: _Slice, grey_YX: NDArray[np.uint8], box: tuple[slice, ...]) -> Panel:
     """The slice without the air around, by means over blocks of pixels; outlines keep the scan's own pixels."""
-    frame_YX = np.zeros(flat.grey_YX.shape, np.bool_)
+    frame_YX = np.zeros(grey_YX.shape, np.bool_)
     frame_YX[box] = True
     shown_YX = flat.not_air_YX | flat.reference_YX | frame_YX
     spans = [np.flatnonzero(shown_YX.any(axis=axis)) for axis in (1, 0)]
@@ -152,18 +185,16 @@ def _overview(flat: _Slice, box: tuple[slice, ...]) -> Panel:
     step = -(-max(sizes) // OVERVIEW_PX)
     rows, columns = (size // step for size in sizes)
     y, x = (slice(a, a + n * step) for a, n in zip(starts, (rows, columns), strict=True))
-    blocks = flat.grey_YX[y, x].reshape(rows, step, columns, step).mean(axis=(1, 3))
+    blocks = grey_YX[y, x].reshape(rows, step, columns, step).mean(axis=(1, 3))
     return _panel(flat, np.rint(blocks).astype(np.uint8), (y, x), frame_YX)
 
 
-def _detail(flat: _Slice, box: tuple[slice, ...]) -> Panel:
-    return _panel(flat, flat.grey_YX[box], box, None)
-
-
-def _panel(flat: _Slice, grey_YX: NDArray[np.uint8], box: tuple[slice, ...], frame_YX: Mask | None) -> Panel:
+def _panel(
+    flat: _Slice, grey_YX: NDArray[np.uint8] | None, box: tuple[slice, ...], frame_YX: Mask | None = None
+) -> Panel:
     spacing_y, spacing_x = flat.spacing_YX
     return Panel(
-        png=png(grey_YX),
+        png="" if grey_YX is None else png(grey_YX),
         width=(box[1].stop - box[1].start) * spacing_x,
         height=(box[0].stop - box[0].start) * spacing_y,
         reference=outline(flat.reference_YX[box], flat.spacing_YX),

@@ -3,21 +3,25 @@
 from typing import Any
 
 from missrate.report.material import Arm, Material
+from missrate.report.tables import band_words
 from missrate.report.words import (
     Cell,
     Table,
     amount,
     arm_cell,
+    counted,
     p_value,
     sentence,
     share,
     signed,
     signed_amount,
     text_cell,
+    without_undefined,
 )
 
 Json = dict[str, Any]
 
+BASELINE = "location_prior"
 COMPARED = [
     ("voxel miss rate", "voxel_miss_rate", "pooled"),
     ("slice miss rate", "slice_miss_rate", "pooled"),
@@ -43,20 +47,44 @@ def differences(material: Material) -> Table:
             )
             continue
         blocks = [(against["metrics"].get(metric, {}).get(average), metric) for _, metric, average in COMPARED]
-        rows.append([_arm(arm, material), *(_difference(block, metric) for block, metric in blocks)])
+        rows.append([_arm(arm, material), *(difference_cell(block, m, dense=material.many) for block, m in blocks)])
     read = (
         f"Arm minus {comparison['against']}, each at its own primary point; a negative miss rate is better. Below it "
-        "the 95 % interval (patients resampled in both arms together) and p after Holm's correction over the arms. "
+        "the 95 % interval (patients resampled in both arms together) and p after Holm's correction over the arms, "
+        f"with {comparison['patients']} patients in {comparison['cases']} cases. "
         "“Not separable” means that this many patients cannot tell them apart, not that they are equal."
     )
     title = f"Differences from the reference arm {comparison['against']}"
     groups = [("missed", 3), ("at what cost", 4)]
-    return Table(title, ["arm", *(head for head, _, _ in COMPARED)], rows, read, groups)
+    return without_undefined(Table(title, ["arm", *(head for head, _, _ in COMPARED)], rows, read, groups))
+
+
+def by_band(material: Material) -> Table | None:
+    """The differences of lesion miss rates within each band of diameter; None where no lesion has millimetres."""
+    compared = material.comparison["comparisons"]
+    found = {arm.name: compared.get(arm.name, {}).get("by_diameter_mm") for arm in material.arms}
+    bands = list(next((each for each in found.values() if each), {}))
+    bands.sort(key=lambda band: (not band.startswith("<"), float(band.strip("<>=").split("-")[0])))
+    if not bands:
+        return None
+    rows = []
+    for arm in material.arms:
+        if blocks := found[arm.name]:
+            cells = [difference_cell(blocks.get(b), "lesion_miss_rate", dense=material.many) for b in bands]
+            rows.append([_arm(arm, material), *cells])
+    counts = [next(each[band]["lesions"] for each in found.values() if each) for band in bands]
+    heads = [f"{band_words(band)}\n{counted(count, 'lesion')}" for band, count in zip(bands, counts, strict=True)]
+    read = (
+        f"Arm minus {material.comparison['against']} among the lesions of each band; negative: the arm misses fewer of "
+        "them. Each band is corrected by Holm over the arms for itself."
+    )
+    title = f"Differences from {material.comparison['against']} in lesion miss rate, by size"
+    return without_undefined(Table(title, ["arm", *heads], rows, read, []))
 
 
 def who_misses(material: Material) -> Table:
     """Patients and lesions missed by one arm only, with McNemar's test."""
-    against = material.comparison["against"]
+    against, baseline = material.comparison["against"], any(arm.name == BASELINE for arm in material.arms)
     rows = []
     for arm in material.arms:
         comparison = material.comparison["comparisons"].get(arm.name, {})
@@ -67,19 +95,24 @@ def who_misses(material: Material) -> Table:
         counts = [str(patients[kind]) for kind in (*kinds, "missed_by_neither")]
         tested = [p_value(patients["p"]), p_value(patients.get("p_holm")), " ".join(_verdict(patients))]
         found = [str(lesions[kind]["count"]) for kind in kinds]
-        works = _works(material.comparison, arm.name)
+        works = [_works(material.comparison, arm.name)] if baseline else []
         rows.append(
-            [_arm(arm, material), *(Cell(t) for t in (*found, *counts, *tested[:2])), text_cell(tested[2]), works]
+            [_arm(arm, material), *(Cell(t) for t in (*found, *counts, *tested[:2])), text_cell(tested[2]), *works]
         )
     read = (
-        f"Ref = {against}. McNemar's exact test looks only at patients missed by one of the two. “Works”: at an "
-        "equal volume of false positives the arm misses fewer voxels than the mean training mask (location_prior) "
-        "does, beyond noise; an arm that does not has learned nothing about the image. False positives stand in "
-        "the tables above."
+        f"Ref = {against}. McNemar's exact test looks only at patients missed by one of the two. False positives stand "
+        "in the tables above."
     )
-    head = ["arm", "arm only", "ref only", "both", "arm only", "ref only", "both", "neither"]
-    groups = [("lesions missed by", 3), ("patients missed by", 4), ("McNemar, patients", 3), ("", 1)]
-    return Table(f"Who misses what, against {against}", [*head, "p", "p, Holm", "verdict", "works"], rows, read, groups)
+    if baseline:
+        read += (
+            " “Works”: at an equal volume of false positives the arm misses fewer voxels than the mean training mask "
+            f"({BASELINE}) does, beyond noise; an arm that does not has learned nothing about the image."
+        )
+    head = ["arm", "arm only", "ref only", "both", "arm only", "ref only", "both", "neither", "p", "p, Holm", "verdict"]
+    groups = [("lesions missed by", 3), ("patients missed by", 4), ("McNemar, patients", 3)]
+    if baseline:
+        head, groups = [*head, "works"], [*groups, ("", 1)]
+    return Table(f"Who misses what, against {against}", head, rows, read, groups)
 
 
 def matched(material: Material) -> Table:
@@ -132,14 +165,19 @@ def _arm(arm: Arm, material: Material) -> Cell:
     return arm_cell(arm, material.comparison["against"])
 
 
-def _difference(block: Json | None, metric: str) -> Cell:
+def difference_cell(block: Json | None, metric: str, *, dense: bool) -> Cell:
+    """A difference with its interval, p values and verdict; ``dense`` in two lines instead of three."""
     if block is None or block["difference"] is None:
         k = (block or {}).get("undefined", "all")
         return Cell(f"undefined ({k})", kind="undefined")
     form = signed if not metric.startswith("false_positive") else signed_amount
     interval = "no interval" if block["ci95"] is None else f"{form(block['ci95'][0])} to {form(block['ci95'][1])}"
-    lines = [interval, f"p {p_value(block.get('p'))}, Holm {p_value(block.get('p_holm'))}", *_verdict(block)]
-    if block.get("undefined"):
+    holm = p_value(block.get("p_holm"))
+    if dense:
+        lines = [interval, f"{'separable' if block.get('separable') else 'not separable'}, p {holm}"]
+    else:
+        lines = [interval, f"p {p_value(block.get('p'))}, Holm {holm}", *_verdict(block)]
+    if block.get("undefined") and not dense:
         lines.append(f"n {block['n']}, undefined ({block['undefined']})")
     return Cell(form(block["difference"]), tuple(lines), "number separable" if block.get("separable") else "number")
 

@@ -1,6 +1,7 @@
 """Numbers as a reader sees them: fixed digits, an interval, n, and "undefined (k)" instead of a blank."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import ceil, log10
 from typing import Any
 
@@ -22,7 +23,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with what it shows above it and how to read it below. ``groups`` are (title, columns) over the head."""
+    """A table with what it shows above it and how to read it below. ``groups`` are (title, columns) over the head.
+
+    What follows a line break in a head stands in small letters below it.
+    """
 
     title: str
     head: list[str]
@@ -37,6 +41,43 @@ class Table:
             if len(row) == len(self.head):
                 return ["text" if cell.kind == "text" else "number" for cell in row]
         return ["number"] * len(self.head)
+
+
+def without_undefined(table: Table) -> Table:
+    """The table without columns that are undefined in every row for one reason; a sentence says which and why."""
+    full = [row for row in table.rows if len(row) == len(table.head)]
+    gone: dict[int, str] = {}
+    for column in range(1, len(table.head)) if full else ():
+        cells = [row[column] for row in full]
+        reasons = {cell.below[0] if cell.below else "" for cell in cells}
+        if all(cell.kind == "undefined" for cell in cells) and len(reasons) == 1:
+            gone[column] = reasons.pop()
+    if not gone or len(gone) == len(table.head) - 1:
+        return table
+    groups, first = [], 1
+    for words, span in table.groups:
+        groups.append((words, sum(column not in gone for column in range(first, first + span))))
+        first += span
+    kept = [column for column in range(len(table.head)) if column not in gone]
+    rows = [
+        [row[column] for column in kept] if row in full else [row[0], replace(row[1], span=len(kept) - 1)]
+        for row in table.rows
+    ]
+    return replace(
+        table,
+        head=[table.head[column] for column in kept],
+        rows=rows,
+        read=f"{table.read} {_why(table.head, gone)}".strip(),
+        groups=[group for group in groups if group[1]],
+    )
+
+
+def _why(head: list[str], gone: dict[int, str]) -> str:
+    by_reason: dict[str, list[str]] = {}
+    for column, reason in gone.items():
+        by_reason.setdefault(reason, []).append(head[column].split("\n")[0])
+    parts = [f"{', '.join(dict.fromkeys(names))}{f' ({reason})' * bool(reason)}" for reason, names in by_reason.items()]
+    return f"Undefined in every row and left out: {'; '.join(parts)}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +124,7 @@ def p_value(value: float | None) -> str:
 
 def is_share(metric: str) -> bool:
     """Whether a metric lies between 0 and 1."""
-    return not metric.startswith("false_positive")
+    return not metric.startswith(("false_positive", "hd95"))
 
 
 def block_cell(block: Json | None, metric: str) -> Cell:
@@ -97,8 +138,45 @@ def block_cell(block: Json | None, metric: str) -> Cell:
         return Cell(f"undefined ({k})", (block["reason"],) if block.get("reason") else (), "undefined")
     spread = "no interval" if interval is None else f"{form(interval[0])}–{form(interval[1])}"
     counts = [f"{_many(block['numerator'])} / {_many(block['denominator'])}"] if "denominator" in block else []
-    n = f"n {block['n']}" + (f", undefined ({block['undefined']})" if block.get("undefined") else "")
-    return Cell(form(value), (spread, *counts, n))
+    left_out = block.get("misses_left_out")
+    misses = [] if left_out is None or not metric.startswith("hd95") else [_left_out(block, form)]
+    return Cell(form(value), (spread, *counts, *misses, n_of(block)))
+
+
+def column_cells(blocks: list[Json | None], metric: str, *, dense: bool) -> tuple[str, list[Cell]]:
+    """The cells of one column; ``dense``: what all of them share (n, a denominator) is given apart, for the head."""
+    cells = [block_cell(block, metric) for block in blocks]
+    if not dense:
+        return "", cells
+    valued = [block for block in blocks if block is not None and block.get("value") is not None]
+    everyone = {block["n"] + block.get("undefined", 0) for block in valued}
+    totals, counts = {block.get("denominator") for block in valued}, {n_of(block) for block in valued}
+    n = counts.pop() if len(counts) == 1 else f"n {everyone.pop()} less undefined" if len(everyone) == 1 else ""
+    shared = [*([n] if n else []), *(f"of {_many(total)}" for total in totals if total and len(totals) == 1)]
+    return ", ".join(shared), [_thin(cell, n) for cell in cells]
+
+
+def _thin(cell: Cell, shared: str) -> Cell:
+    """Without the line of numerator and denominator, and without what the head says of n."""
+    if cell.kind == "undefined":
+        return cell
+    *lines, n = [line for line in cell.below if " / " not in line]
+    own = n if not shared else n.partition(", ")[2] if shared.endswith("undefined") else ""
+    return replace(cell, below=(*lines, own) if own else tuple(lines))
+
+
+def n_of(block: Json) -> str:
+    """How many cases or patients a block rests on, and how many were undefined."""
+    return f"n {block['n']}" + (f", undefined ({block['undefined']})" if block.get("undefined") else "")
+
+
+def _left_out(block: Json, form: Callable[[float], str]) -> str:
+    if not block["misses_left_out"]:
+        return "none left out as missed"
+    imputed = block.get("with_diagonal_for_misses")
+    return f"{block['misses_left_out']} left out as missed" + (
+        "" if imputed is None else f", with them {form(imputed)}"
+    )
 
 
 def _many(count: int) -> str:
@@ -141,3 +219,14 @@ def point_words(point: Json) -> str:
     else:
         shown = "none" if point["threshold"] is None else f"{point['threshold']:.3g}"
     return f"threshold {shown} ({'fixed' if point['chosen_on'] == 'fixed' else 'chosen on ' + point['chosen_on']})"
+
+
+def counted(count: int, word: str) -> str:
+    """A number of things, one of them without an s."""
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Up to ``most`` names, then how many more."""
+    rest = len(names) - most
+    return ", ".join(names) if rest <= 0 else f"{', '.join(names[:most])} and {rest} more"

@@ -1,0 +1,93 @@
+"""The answer on top of the page: the comparison's own sentences, and of many arms a count of them."""
+
+from typing import Any
+
+from missrate.report import ranks
+from missrate.report.material import NULL_ARMS, Arm, Material
+from missrate.report.words import amount, listed, point_words, sentence, share
+
+Json = dict[str, Any]
+
+
+def short(material: Material) -> list[str]:
+    """The sentences in large type: each comparison of few arms, a summary of many."""
+    plain, _ = _parted(material)
+    return _summary(material) if material.many and plain else plain
+
+
+def each(material: Material) -> list[str]:
+    """Of many arms the single sentences, which ``short`` leaves out."""
+    return _parted(material)[0] if material.many else []
+
+
+def null_arms(material: Material) -> list[str]:
+    """The sentences about null arms."""
+    return _parted(material)[1]
+
+
+def costs(material: Material) -> list[str]:
+    """What the miss rates of the answer were paid with, one line per arm."""
+    return [f"{arm.name}: {_cost(arm, material)}" for arm in material.trained_arms()]
+
+
+def _cost(arm: Arm, material: Material) -> str:
+    metrics = arm.summary["metrics"]
+    if not metrics:
+        return f"undefined (all), {sentence(arm.summary.get('reason', 'not measured'))}"
+    blocks = [metrics.get(name, {}).get("pooled", {}) for name in ("false_positives_per_scan", "voxel_precision")]
+    values = ["undefined" if b.get("value") is None else b["value"] for b in blocks]
+    words = [v if isinstance(v, str) else form(v) for v, form in zip(values, (amount, share), strict=True)]
+    point = "" if material.masks else f", at {point_words(arm.point)}"
+    return f"{words[0]} false positives per scan, voxel precision {words[1]}{point}"
+
+
+def _parted(material: Material) -> tuple[list[str], list[str]]:
+    """The comparison's own sentences, those about null arms apart."""
+    sentences: list[str] = material.comparison.get("answer") or []
+    null = [line for line in sentences if line.startswith(tuple(f"{name} " for name in NULL_ARMS))]
+    return [line for line in sentences if line not in null], null
+
+
+def _summary(material: Material) -> list[str]:
+    lines = []
+    against, ranked = material.comparison["against"], material.comparison["ranks"].get("lesion_miss_rate")
+    if ranked and ranked["top"]:
+        lines.append(f"Lesion miss rate: {ranks.top(ranked)}")
+        best = [arm for arm in material.arms if arm.name in ranked["top"][:3]]
+        lines += [
+            f"{arm.name} misses {_rate(arm)} of the lesions at this cost: {_cost(arm, material)}." for arm in best
+        ]
+    reference = next(arm for arm in material.arms if arm.name == against)
+    blocks = {
+        arm.name: block
+        for arm in material.trained_arms()
+        if (block := _lesions(material.comparison["comparisons"].get(arm.name, {}))) is not None
+    }
+    fewer, more = ([n for n, b in blocks.items() if b["separable"] and b["difference"] * s < 0] for s in (1, -1))
+    rest = len(blocks) - len(fewer) - len(more)
+    lines.append(
+        f"The reference arm {against} misses {_rate(reference)}, at this cost: {_cost(reference, material)}. "
+        f"Of {len(blocks)} arms, {_some(fewer, 'fewer')}, {_some(more, 'more')}, and {rest} are not separable from it: "
+        f"{material.comparison['patients']} patients cannot tell them apart, which does not make them equal."
+    )
+    return lines
+
+
+def _lesions(comparison: Json) -> Json | None:
+    block: Json | None = comparison.get("metrics", {}).get("lesion_miss_rate", {}).get("pooled")
+    return None if block is None or block["difference"] is None else block
+
+
+def _rate(arm: Arm) -> str:
+    block: Json = arm.summary["metrics"].get("lesion_miss_rate", {}).get("pooled", {})
+    if block.get("value") is None:
+        return "an undefined share"
+    if block["ci95"] is None or block["ci95"][0] == block["ci95"][1]:  # nothing or everything: resamples cannot differ
+        return f"{block['value']:.1%} ({block['numerator']} / {block['denominator']})"
+    return f"{block['value']:.1%} [{block['ci95'][0]:.1%}, {block['ci95'][1]:.1%}]"
+
+
+def _some(names: list[str], what: str) -> str:
+    if not names:
+        return f"none misses {what} beyond chance"
+    return f"{len(names)} {'miss' if len(names) > 1 else 'misses'} {what} ({listed(names, 12)})"
