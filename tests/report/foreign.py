@@ -45,6 +45,7 @@ def make(root: Path) -> dict[str, Any]:
         {arm: [_statistics(root, arm, case_id) for case_id in sorted(cases)] for arm in arms},
         {arm: [] for arm in arms},
         root / "comparison.json",
+        fixed=(0.5,),
         folds=[None],
         against=AGAINST,
         matching=MATCHINGS[0],
