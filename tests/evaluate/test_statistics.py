@@ -47,6 +47,12 @@ def test_counts_inside_and_outside() -> None:
     assert case.voxel_ml == pytest.approx(0.01)
 
 
+def test_counts_at_many_levels_are_those_at_each() -> None:
+    histogram = by_hand().inside
+    levels = np.arange(TOP + 2)
+    assert np.array_equal(histogram.at_least(levels), [histogram.at_least(int(level)) for level in levels])
+
+
 def test_slices_lie_along_axis_2() -> None:
     case = by_hand()
     assert case.slice_voxels.tolist() == [2, 2, 0]

@@ -14,6 +14,7 @@ from missrate.core.errors import InputError
 from missrate.core.quantise import TOP, threshold_of
 from missrate.core.surfaces import SurfaceDistances
 
+MANY = 4096
 Kind = Literal["mask", "probability", "points"]
 
 
@@ -37,6 +38,10 @@ class Histogram:
 
     def at_least(self, levels: NDArray[np.integer] | list[int] | int) -> NDArray[np.int64]:
         """How many voxels lie at or above each level, of the same shape; levels may be TOP + 1."""
+        if np.size(levels) > MANY:  # a table of all levels is quicker than so many searches
+            table = np.zeros(TOP + 2, np.int64)
+            table[self.levels] = self.counts
+            return np.asarray(np.cumsum(table[::-1])[::-1][levels], np.int64)
         above = np.concatenate([np.cumsum(self.counts[::-1])[::-1], [0]])
         return np.asarray(above[np.searchsorted(self.levels, levels)], np.int64)
 
