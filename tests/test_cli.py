@@ -42,6 +42,7 @@ FLAGS = {
         "--floor",
         "--least-volume-ml",
         "--iou-minimum",
+        "--point-rule",
         "--metric",
         "--tolerance-mm",
         "--missing",
@@ -317,6 +318,17 @@ def test_two_labels_must_be_chosen_between(missrate: Missrate, folders: list[str
     done = missrate("evaluate", *folders)
     assert done.returncode == 2
     assert "--lesion-label must say which value is the lesion. Got [1, 2]" in done.stderr
+
+
+def test_the_point_rule_is_shown_on_request(missrate: Missrate, folders: list[str | Path]) -> None:
+    rules = [
+        [
+            entry["matching"]["rule"]
+            for entry in json.loads(missrate("evaluate", *folders, *more, "--json").stdout)["also"]
+        ]
+        for more in ([], ["--point-rule"])
+    ]
+    assert rules == [["iou"], ["iou", "point"]]
 
 
 def test_a_prediction_without_reference_is_named(missrate: Missrate, folders: list[str | Path], tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The frozen values that pass between rooms. A stage's type is its progress: what a later room needs is a new type."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -171,6 +171,12 @@ class Certificate:
     floor: float  # the lowest threshold that could have been certified
     least_volume_ml: float
     patients: str  # sha256 of their sorted ids, so that a later use of the same patients is noticed
+
+
+def matching_rules(least_volume_ml: float, iou_minimum: float, *, point: bool) -> list[Matching]:
+    """The rules under which everything is shown, the primary one first."""
+    rules = [Matching("overlap"), Matching("iou", iou_minimum), *([Matching("point")] if point else [])]
+    return [replace(rule, least_volume_ml=least_volume_ml) for rule in rules]
 
 
 @dataclass(frozen=True, slots=True)

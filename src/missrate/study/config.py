@@ -82,6 +82,7 @@ class EvaluateConfig(Frozen):
     certify: Certify | None = None
     thresholds: tuple[float, ...] = (0.5,)
     iou_minimum: float = Field(default=0.1, gt=0, le=1)
+    point_rule: bool = False
     least_volume_ml: float = Field(default=0.0, ge=0)
     floor: float = Field(default=0.01, gt=0, le=1)
     against: str | None = None

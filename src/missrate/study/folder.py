@@ -19,7 +19,7 @@ from missrate.core.crop import Crop
 from missrate.core.errors import DataError, InputError, ProvenanceError
 from missrate.core.grid import Grid, axcodes
 from missrate.core.quantise import level_of
-from missrate.core.types import Entry, Matching, OperatingPoint, Points, Prediction
+from missrate.core.types import Entry, Matching, OperatingPoint, Points, Prediction, matching_rules
 from missrate.engine import Task, run_all
 from missrate.evaluate import files, statistics, summary, tables
 from missrate.prepare.case import load_reference
@@ -52,16 +52,15 @@ class Request:
     floor: float = 0.01
     least_volume_ml: float = 0.0
     iou_minimum: float = 0.1
+    point_rule: bool = False
     metrics: tuple[str, ...] = ()
     tolerances_mm: tuple[float, ...] = (2.0,)
     missing: Literal["fail", "as-misses"] = "fail"
     stop: bool = False  # at the first case that cannot be used, without a summary
 
     def matchings(self) -> list[Matching]:
-        """Any overlap first, then one to one."""
-        least_ml = self.least_volume_ml
-        overlap = Matching("overlap", least_volume_ml=least_ml)
-        return [overlap, Matching("iou", self.iou_minimum, least_volume_ml=least_ml)]
+        """Any overlap first, then one to one, and by point where that was asked for."""
+        return matching_rules(self.least_volume_ml, self.iou_minimum, point=self.point_rule)
 
     def points(self) -> list[OperatingPoint]:
         """The operating point that was chosen elsewhere, then the fixed thresholds."""

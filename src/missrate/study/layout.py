@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from missrate import split as splitting
-from missrate.core.types import Matching
+from missrate.core.types import Matching, matching_rules
 from missrate.study.config import ArmConfig, StudyConfig
 
 Fold = int | None
@@ -39,9 +39,8 @@ class Layout:
 
     @property
     def matchings(self) -> list[Matching]:
-        least_ml = self.study.evaluate.least_volume_ml
-        iou = Matching("iou", self.study.evaluate.iou_minimum, least_volume_ml=least_ml)
-        return [Matching("overlap", least_volume_ml=least_ml), iou]
+        settings = self.study.evaluate
+        return matching_rules(settings.least_volume_ml, settings.iou_minimum, point=settings.point_rule)
 
     def prepared(self, source: str) -> Path:
         return self.out / "prepared" / source
