@@ -22,6 +22,7 @@ from missrate.core.surfaces import (
     nsd_surfel,
     nsd_voxel,
 )
+from missrate.evaluate import distances as room
 from missrate.evaluate._surfel_area import areas_mm2
 from missrate.evaluate.distances import measure
 
@@ -308,3 +309,18 @@ def test_two_shapes_numbers_and_no_spacing_are_refused() -> None:
     for spacing in ((1.0, 0.0, 1.0), (1.0, 1.0, float("nan")), (1.0, 1.0)):
         with pytest.raises(InputError, match="spacing_mm"):
             measure(mask, mask, spacing, 1)  # type: ignore[arg-type]
+
+
+@settings(max_examples=40)
+@given(arrays(bool, (4, 5, 3)), arrays(bool, (4, 5, 3)), st.sampled_from(["C", "F"]))
+def test_masks_looked_at_as_whole_arrays_have_the_same_distances(reference: Mask, prediction: Mask, order: str) -> None:
+    spacing: Spacing = (1.0, 2.0, 0.7)
+    first, second = (np.asarray(mask, order=order) for mask in (reference, prediction))  # type: ignore[call-overload]
+    sparse = measure(first, second, spacing, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "DENSE", -1)
+        dense = measure(first, second, spacing, 1)
+    for one, other in zip(sparse.voxel, dense.voxel, strict=True):
+        assert np.array_equal(one.distance_mm, other.distance_mm)
+        assert np.array_equal(one.weight, other.weight)
+        assert one.without == other.without

@@ -17,6 +17,8 @@ def components(mask_XYZ: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
     padded_XYZ = np.pad(mask_XYZ, (0, 1))
     labels_XYZ, count = cc3d.connected_components(padded_XYZ, connectivity=26, return_N=True)
     labels_XYZ = np.ascontiguousarray(labels_XYZ[:-1, :-1, :-1]).astype(np.int32, copy=False)
+    if count <= 1:
+        return labels_XYZ, int(count)
     flat = np.flatnonzero(labels_XYZ)
     lead = np.empty(count + 1, np.int64)
     lead[labels_XYZ.ravel()[flat[::-1]]] = flat[::-1]  # of equal places the last assignment stays: the first voxel

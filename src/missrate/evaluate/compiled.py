@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from missrate.core.case import Histogram, Tree
+from missrate.core.crop import bounding_box
 from missrate.core.errors import DataError
+from missrate.core.lesions import components
 from missrate.core.quantise import TOP, Levels, edges
 from missrate.evaluate import kernels, plain
 
@@ -139,20 +141,43 @@ class Voxels:
         )
 
     def _dense(self, level: int, lowest: int, highest: int) -> Tree:
+        """The tree of one level that fills much of the box, without a list of its voxels."""
         lesions_XYZ = np.zeros(self.shape, np.int32)
         flat, lesion = self.lesion_voxels()
         lesions_XYZ.ravel()[flat] = lesion + 1
-        mask_XYZ = self._mask(level)
-        return plain.cut(mask_XYZ, lesions_XYZ, self.lesion_peak.size, level=level, lowest=lowest, highest=highest)
+        labels_XYZ, count = components(self._mask(level))
+        voxels, sums, shared = kernels.count_labels(labels_XYZ, lesions_XYZ, count, self.lesion_peak.size)
+        middle = (2 * sums + voxels[:, None]) // (2 * voxels[:, None])  # the nearest voxel; a half goes up
+        row, of = np.nonzero(shared)
+        return Tree(
+            lowest=lowest,
+            highest=highest,
+            level=np.full(count, level, np.uint16),
+            until=np.zeros(count, np.uint16),
+            first=np.arange(count, dtype=np.int32),
+            voxels=voxels,
+            peak=np.full(count, level, np.uint16),
+            point=(lesions_XYZ[tuple(middle.T)] - 1).astype(np.int32),
+            overlap_row=row.astype(np.int32),
+            overlap_lesion=of.astype(np.int32),
+            overlap_voxels=shared[row, of],
+        )
 
     def _mask(self, level: int) -> NDArray[np.bool_]:
         values: NDArray[Any] = self._values
         mask = values >= (level if self._edges is None else self._edges[level])
-        return np.ascontiguousarray(mask.T if self.x_fastest else mask)
+        return np.ascontiguousarray(self._as_xyz(mask))
+
+    def _as_xyz(self, values: NDArray[Any]) -> NDArray[Any]:
+        return values.T if self.x_fastest else values
 
     def masks(self, level: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Reference and prediction at ``level`` in the smallest box that holds both."""
         floor, voxels, levels = self._kept
+        if self.inside.at_least(level) + self.outside.at_least(level) > DENSE:
+            mask_XYZ, reference_XYZ = self._mask(level), self._as_xyz(self._reference).view(np.bool_)
+            around = bounding_box(mask_XYZ | reference_XYZ)
+            return reference_XYZ[around], mask_XYZ[around]
         if level < floor:
             voxels, levels, _, _ = self._collect(level)
         predicted, reference = voxels[levels >= level], self._lesions[0]

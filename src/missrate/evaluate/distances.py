@@ -19,6 +19,8 @@ from missrate.evaluate.plain import has_numba
 
 NEIGHBOURS = 500
 """About so many voxels around a place are looked at first."""
+DENSE = 2_000_000
+"""From this many voxels on a mask is looked at as a whole array: a list of them would need more memory."""
 BLOCK_MM = 8.0
 """Places that have no target so near are looked at together with those in a cube of this side."""
 
@@ -73,6 +75,8 @@ def measure(
     two shapes, DataError for arrays that are not boolean, InputError for a spacing that is not three positive numbers.
     """
     _require(reference_XYZ, prediction_XYZ, spacing_mm)
+    if not surfels and max(np.count_nonzero(reference_XYZ), np.count_nonzero(prediction_XYZ)) > DENSE:
+        return SurfaceDistances(level, _both([_dense(reference_XYZ), _dense(prediction_XYZ)], spacing_mm))
     frames = _Frame.of(reference_XYZ), _Frame.of(prediction_XYZ)
     borders = [_border(frame) for frame in frames]
     voxel = _both([_Surface(f.places(b), np.ones(b.size)) for f, b in zip(frames, borders, strict=True)], spacing_mm)
@@ -94,6 +98,18 @@ def _require(
         raise DataError(f"Two masks must be boolean. Got {reference_XYZ.dtype} and {prediction_XYZ.dtype}.")
     if len(spacing_mm) != 3 or not all(0.0 < side < np.inf for side in spacing_mm):
         raise InputError(f"`spacing_mm` must be three positive numbers. Got {spacing_mm}.")
+
+
+def _dense(mask_XYZ: NDArray[np.bool_]) -> _Surface:
+    """The border voxels of a mask that fills much of its box, without a list of all its voxels."""
+    enclosed_XYZ = mask_XYZ.copy()
+    for axis in range(3):
+        enclosed, mask = np.moveaxis(enclosed_XYZ, axis, 0), np.moveaxis(mask_XYZ, axis, 0)
+        enclosed[1:] &= mask[:-1]
+        enclosed[:-1] &= mask[1:]
+        enclosed[[0, -1]] = False
+    border_N = np.flatnonzero(mask_XYZ & ~enclosed_XYZ)
+    return _Surface(np.stack(np.unravel_index(border_N, mask_XYZ.shape)), np.ones(border_N.size))
 
 
 def _border(frame: _Frame) -> NDArray[np.int64]:

@@ -240,6 +240,26 @@ def shared(voxels, row_of, place_of, lesion_voxels, lesion_of, lesions):
 
 
 @njit(cache=True)
+def count_labels(labels, lesions, count, lesion_count):
+    """Of each label from 1: its voxels, the sums of their indices (count, 3), and those in each lesion."""
+    voxels, sums = np.zeros(count, np.int64), np.zeros((count, 3), np.int64)
+    shared = np.zeros((count, lesion_count), np.int64)
+    for x in range(labels.shape[0]):
+        for y in range(labels.shape[1]):
+            for z in range(labels.shape[2]):
+                label = labels[x, y, z] - 1
+                if label < 0:
+                    continue
+                voxels[label] += 1
+                sums[label, 0] += x
+                sums[label, 1] += y
+                sums[label, 2] += z
+                if lesions[x, y, z] > 0:
+                    shared[label, lesions[x, y, z] - 1] += 1
+    return voxels, sums, shared
+
+
+@njit(cache=True)
 def first_hit(cells, filled, steps):
     """For each cell the first of ``steps`` that leads to a filled cell, -1 for none."""
     hit = np.full(cells.size, -1, np.int64)

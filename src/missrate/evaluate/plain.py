@@ -78,33 +78,6 @@ def grow(levels_XYZ: Levels, lesions_XYZ: Labels, lesions: int, *, lowest: int, 
     return rows.tree(lowest, highest)
 
 
-def cut(mask_XYZ: Mask, lesions_XYZ: Labels, lesions: int, *, level: int, lowest: int, highest: int) -> Tree:
-    """The tree of a map that has one level only, without a row at a time: candidates in the order of their labels."""
-    labels_XYZ, count = components(mask_XYZ)
-    flat = np.flatnonzero(labels_XYZ)
-    label = labels_XYZ.ravel()[flat] - 1
-    voxels = np.bincount(label, minlength=count)
-    axes = np.unravel_index(flat, mask_XYZ.shape)
-    middle = tuple(np.floor(np.bincount(label, axis, count) / voxels + 0.5).astype(np.int64) for axis in axes)
-    inside = lesions_XYZ.ravel()[flat]
-    pair, shared = np.unique(
-        label[inside > 0].astype(np.int64) * (lesions + 1) + inside[inside > 0], return_counts=True
-    )
-    return Tree(
-        lowest=lowest,
-        highest=highest,
-        level=np.full(count, level, np.uint16),
-        until=np.zeros(count, np.uint16),
-        first=np.arange(count, dtype=np.int32),
-        voxels=voxels.astype(np.int64),
-        peak=np.full(count, level, np.uint16),
-        point=(lesions_XYZ[middle] - 1).astype(np.int32),
-        overlap_row=(pair // (lesions + 1)).astype(np.int32),
-        overlap_lesion=(pair % (lesions + 1) - 1).astype(np.int32),
-        overlap_voxels=shared.astype(np.int64),
-    )
-
-
 class _Rows:
     """Rows as they come about: children first."""
 
