@@ -290,6 +290,27 @@ def by_component(order, number, count):
 
 
 @njit(cache=True)
+def _absorb(root, other, parent, weight, head, tail, sibling):
+    """The set that two become: the heavier one, with the rows that both hold until a row of this level joins them."""
+    if parent[other] == root:
+        return root
+    found = _find(parent, other)
+    if found == root:
+        return root
+    if weight[found] > weight[root]:
+        root, found = found, root
+    parent[found] = root
+    weight[root] += weight[found]
+    if head[found] >= 0:
+        if head[root] < 0:
+            head[root] = head[found]
+        else:
+            sibling[tail[root]] = head[found]
+        tail[root] = tail[found]
+    return root
+
+
+@njit(cache=True)
 def grow(voxels, level, order, number, size1, size2, box, place):
     """The component tree of N voxels, in the order in which rows come about as the level sinks: children first.
 
@@ -299,60 +320,52 @@ def grow(voxels, level, order, number, size1, size2, box, place):
     """
     stride1 = box[2, 1] - box[2, 0] + 3
     stride0 = stride1 * (box[1, 1] - box[1, 0] + 3)
-    lines, cells = _rows(stride0, stride1), _cells(voxels, size1, size2, box, stride0, stride1)
     size = voxels.size
-    parent, head, tail = np.empty(size, np.int32), np.full(size, -1, np.int32), np.full(size, -1, np.int32)
-    weight = np.ones(size, np.int32)
-    row_level, own = np.empty(size, np.uint16), np.zeros(size, np.int64)
-    child, sibling = np.full(size, -1, np.int32), np.full(size, -1, np.int32)
+    # From here on voxels go by their turn: what is looked at together then lies together.
+    voxels, level, number = voxels[order], level[order], number[order]
+    lines, cells = _rows(stride0, stride1), _cells(voxels, size1, size2, box, stride0, stride1)
+    parent, head, tail = np.arange(size).astype(np.int32), np.full(size, -1, np.int32), np.full(size, -1, np.int32)
+    weight, sibling = np.ones(size, np.int32), np.full(size, -1, np.int32)
+    row_level, own, child = np.empty(size, np.uint16), np.zeros(size, np.int64), np.empty(size, np.int32)
     sums, row_of = np.zeros((size, 3), np.int64), np.empty(size, np.int32)
     rows, start = 0, 0
     while start < size:
-        now, mine = level[order[start]], number[order[start]]
         stop = start
-        while stop < size and level[order[stop]] == now and number[order[stop]] == mine:
-            n = order[stop]
-            parent[n] = n
-            place[cells[n]] = n + 1
-            root = n
+        while stop < size and level[stop] == level[start] and number[stop] == number[start]:
+            cell, root = cells[stop], np.int64(stop)
+            place[cell] = stop + 1
             # Neighbours that are there and touch are one candidate already: the one right below or above stands for
             # all that lies beside and beyond it, and the middle of a row for the whole row.
-            below, above = place[cells[n] - stride0], place[cells[n] + stride0]
-            for line in range(9):
-                plane = line // 3 - 1
-                if (plane <= 0 and below != 0 and line != 1) or (plane >= 0 and above != 0 and line != 7):
+            below, above = place[cell - stride0], place[cell + stride0]
+            if below != 0:
+                root = _absorb(root, below - 1, parent, weight, head, tail, sibling)
+            if above != 0:
+                root = _absorb(root, above - 1, parent, weight, head, tail, sibling)
+            first, last = 0, 9  # of the rows that neither of them stands for
+            if below != 0:
+                first = 6
+            if above != 0:
+                last = 3
+            for line in range(first, last):
+                at = cell + lines[line]
+                if line != 4 and place[at] != 0:
+                    root = _absorb(root, place[at] - 1, parent, weight, head, tail, sibling)
                     continue
-                cell = cells[n] + lines[line]
-                middle = place[cell] if line != 4 else 0
-                for side in (-1, 0, 1):
-                    other = middle if side == 0 else 0 if middle != 0 else place[cell + side]
-                    if other == 0 or parent[other - 1] == root:
-                        continue
-                    found = _find(parent, other - 1)
-                    if found == root:
-                        continue
-                    if weight[found] > weight[root]:
-                        root, found = found, root
-                    parent[found] = root
-                    weight[root] += weight[found]
-                    if head[found] >= 0:  # the rows that the two hold until a row of this level joins them
-                        if head[root] < 0:
-                            head[root] = head[found]
-                        else:
-                            sibling[tail[root]] = head[found]
-                        tail[root] = tail[found]
+                if place[at - 1] != 0:
+                    root = _absorb(root, place[at - 1] - 1, parent, weight, head, tail, sibling)
+                if place[at + 1] != 0:
+                    root = _absorb(root, place[at + 1] - 1, parent, weight, head, tail, sibling)
             stop += 1
-        for k in range(start, stop):
-            n = order[k]
+        for n in range(start, stop):
             root = _find(parent, n)
-            if head[root] < 0 or row_level[head[root]] != now:
-                row_level[rows] = now
+            if head[root] < 0 or row_level[head[root]] != level[start]:
+                row_level[rows] = level[start]
                 child[rows] = head[root]
                 head[root] = tail[root] = rows
                 rows += 1
             row = head[root]
             own[row] += 1
-            row_of[n] = row
+            row_of[order[n]] = row
             if child[row] < 0:
                 line = voxels[n] // size2
                 sums[row, 0] += line // size1
