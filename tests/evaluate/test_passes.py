@@ -20,7 +20,7 @@ from missrate.core.crop import Crop
 from missrate.core.grid import Grid
 from missrate.core.quantise import TOP, encode, level_of
 from missrate.core.types import Prediction
-from missrate.evaluate import compiled, plain, statistics
+from missrate.evaluate import compiled, distances, plain, statistics
 from tests.evaluate.test_statistics import as_sets
 
 Values = NDArray[Any]
@@ -268,3 +268,23 @@ def test_floats_in_another_order_of_bytes_or_of_another_size(kind: Any) -> None:
     swapped = Crop.whole(values.astype(kind), grid)
     native = Crop.whole(values.astype(kind).astype(np.float64), grid)
     require_equal(both_passes(Crop.whole(reference, grid), swapped), both_passes(Crop.whole(reference, grid), native))
+
+
+def test_without_numba_the_plain_pass_gives_the_same_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, grid = np.random.default_rng(0), Grid.of((12, 10, 8), np.diag([1.0, 1.0, 3.0, 1.0]))
+    reference, probability = Crop.whole(rng.random(grid.shape) < 0.1, grid), Crop.whole(rng.random(grid.shape), grid)
+
+    def measure() -> CaseStatistics:
+        return statistics.measure_case(
+            reference, Prediction(probability, "probability"), case_id="c", patient_id="p", declared=[level_of(0.9)]
+        )
+
+    fast = measure()
+    for module in (plain, distances):
+        monkeypatch.setattr(module, "has_numba", lambda: False)
+    assert statistics._backend() is plain.Voxels
+    slow = measure()
+    assert as_sets(fast.trees[0]) == as_sets(slow.trees[0])
+    for one, other in zip(fast.distances[0].voxel, slow.distances[0].voxel, strict=True):
+        assert np.array_equal(one.distance_mm, other.distance_mm)
+        assert np.array_equal(one.weight, other.weight)

@@ -1,6 +1,7 @@
 """summary.json on a cohort small enough to be counted by hand, and the two tables."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -212,3 +213,20 @@ def test_every_case_is_a_row() -> None:
     ]
     deep = measured(drawn("#.", ".."), drawn("9.", ".."), spacing_mm=None)
     assert cases_csv([deep], [HALF], OVERLAP).splitlines()[1] == "c,c,,1,1,,0.900000,0.500000,1,0,1,0,0,"
+
+
+def test_a_metric_of_one_threshold_is_undefined_where_folds_have_several(tmp_path: Path) -> None:
+    own = tmp_path / "largest.py"
+    own.write_text(
+        '"""The largest candidate of the cohort: its voxels."""\n\n'
+        'UNIT, BETTER, LEVEL = "voxels", "higher", "cohort"\n\n\n'
+        "def measure(cases, at, matching, weight_per_patient):\n"
+        "    return float(max(case.tree_at(at).voxels.max(initial=0) for case in cases))\n"
+    )
+    cases = [case("##..", "99..", "a", fold=0), case("#...", "7...", "b", fold=1)]
+    folds = OperatingPoint("t", {0: 0.8, 1: 0.6}, "other folds")
+    block = summary(cases, points=[folds], metrics=[str(own)])["metrics"]["largest"]["cohort"]
+    assert (block["value"], block["reason"]) == (
+        None, "the folds have different thresholds, and this metric takes one (no measure_at)"
+    )  # fmt: skip
+    assert summary(cases, metrics=[str(own)])["metrics"]["largest"]["cohort"]["value"] == 2.0

@@ -132,6 +132,15 @@ def test_an_exported_picture_is_a_warning(tmp_path: Path) -> None:
     assert "exported picture" in store.Prepared(tmp_path / "out").manifest()["cases"][0]["warnings"][0]
 
 
+def test_a_table_may_begin_with_a_byte_order_mark_and_names_each_case_once(tmp_path: Path) -> None:
+    entries, table = [Entry("a", "a", None, "a"), Entry("b", "b", None, "b")], tmp_path / "patients.csv"
+    table.write_text("\ufeffcase_id,patient_id\na,p1\nb,p2\n", encoding="utf-8")
+    assert [e.patient_id for e in with_patients(entries, table)] == ["p1", "p2"]
+    table.write_text("case_id,patient_id\na,p1\nb,p2\na,p3\n")
+    with pytest.raises(DataError, match="one row for each case_id"):
+        with_patients(entries, table)
+
+
 def test_patients_come_from_a_table_that_names_every_case(tmp_path: Path) -> None:
     entries = [Entry("a", "a", None, None), Entry("b", "b", None, None)]
     table = tmp_path / "patients.csv"

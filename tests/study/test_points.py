@@ -329,6 +329,20 @@ def test_the_certified_point_comes_after_the_fixed_ones(tmp_path: Path) -> None:
     assert [point.name for point in ordered] == ["calibrated", "0.5", "0.25", "certified", "none"]
 
 
+def test_a_calibrated_point_below_the_floor_of_a_noisy_test_scan_gives_way_to_the_fixed_one() -> None:
+    # One of three scans is noisier than those of the calibration: its candidates are known from .4 upwards only.
+    cases = [*cohort([30_000] * 3)[:2], replace(cohort([30_000])[0], case_id="noisy")]
+    tree = replace(cases[2].trees[0], lowest=level_of(0.4))
+    cases[2] = replace(cases[2], trees=(tree,))
+    calibrated, half = (
+        OperatingPoint("calibrated", {None: 0.3}, "calibration"), OperatingPoint("0.5", {None: 0.5}, "fixed")
+    )  # fmt: skip
+    assert [point.name for point in work.answerable([calibrated, half], cases[:2])] == ["calibrated", "0.5"]
+    first, last = work.answerable([calibrated, half], cases)
+    assert (first, last.name, last.thresholds) == (half, "calibrated", {None: None})
+    assert last.reason is not None and "from 0.4 upwards only in 1 of 3 scans, such as noisy" in last.reason
+
+
 def test_the_summary_shows_the_promise_and_what_lies_below_the_floor(tmp_path: Path) -> None:
     # Voxels are certified at .005, where the candidates of these scans are not known.
     cases, folder = cohort([300] * 19, floor=600), tmp_path / "arm"
@@ -344,7 +358,7 @@ def test_the_summary_shows_the_promise_and_what_lies_below_the_floor(tmp_path: P
     work.summarise(paths, folder, [promised], **about)
     entry = json.loads((folder / "summary.json").read_text())["also"][-1]
     assert entry["operating_point"]["threshold"] is None
-    assert entry["reason"] == "certified at 0.005, but candidates are only known from 0.01 upwards"
+    assert entry["reason"].startswith("chosen at 0.005, but candidates are known from 0.01 upwards only in 19 of 19")
     # Above the floor it is one more point, with its certificate.
     high = room.certify(
         cohort([level_of(0.3)] * 19), OVERLAP, level="patient", miss_rate=0.1, seen=None, name="certified"

@@ -13,6 +13,7 @@ from missrate.core import store
 from missrate.core.case import CaseStatistics
 from missrate.core.types import Matching
 from missrate.evaluate import files, summary
+from missrate.study import side_by_side
 from tests.compare.arms import BOTH, HALF, LARGE, NONE, arm
 from tests.drawn import IOU, OVERLAP
 
@@ -172,6 +173,20 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(compare: Run, old: Pat
     assert "must have the same reference. moved and old differ in c0" in refused(compare, old, moved)
     fewer = evaluated(tmp_path / "fewer", arm(*[BOTH] * 7))
     assert "must hold the same cases. fewer and old differ in c7" in refused(compare, old, fewer)
+
+
+def test_a_point_is_certified_only_where_its_evaluation_says_so(old: Path) -> None:
+    point = side_by_side.Evaluation.read(old).point
+    assert (point.certified, point.certificate, point.chosen_on) == (False, None, "fixed")
+    value = store.read_json(old / "summary.json")
+    promised = {
+        "level": "patient", "miss_rate": 0.1, "confidence": None, "n": 19, "k": 2, "bound": "b", "risk": 0.05,
+        "floor": 0.01, "least_volume_ml": 0.0, "patients": "sha256:0",
+    }  # fmt: skip
+    value["operating_point"] |= {"certified": True, "certificate": promised}
+    store.write_json(old / "summary.json", value)
+    again = side_by_side.Evaluation.read(old).point
+    assert again.certificate is not None and again.certificate.n == 19
 
 
 def test_masks_have_no_floor(compare: Run, old: Path, tmp_path: Path) -> None:

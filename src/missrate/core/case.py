@@ -158,6 +158,10 @@ class CaseStatistics:
         """The lowest level from which on candidates are known at every threshold."""
         return self.trees[0].lowest
 
+    def knows(self, level: int) -> bool:
+        """Whether the candidates at ``level`` are known."""
+        return any(tree.lowest <= level <= tree.highest for tree in self.trees)
+
     def tree_at(self, level: int) -> Tree:
         """The tree that knows the candidates at ``level``. Raises InputError below the floor, and above TOP."""
         for tree in self.trees:

@@ -193,9 +193,10 @@ def _cohort_block(cohort: Cohort, metric: Metric, levels: list[int], matching: M
         return result
     if hasattr(metric.module, "measure_at"):
         return _at_each_level(cohort, metric, levels, matching)
-    # 0 is no threshold: with folds a metric of the whole cohort that needs one gets an error, not a wrong number.
-    at = levels[0] if len(set(levels)) == 1 else 0
-    value: float | None = metric.measure(cohort.cases, at, matching, None)
+    if len(set(levels)) > 1:
+        reason = "the folds have different thresholds, and this metric takes one (no measure_at)"
+        return {"value": None, "n": len(cohort.cases), "ci95": None, "interval": None, "reason": reason}
+    value: float | None = metric.measure(cohort.cases, levels[0], matching, None)
     return _undefined_block(cohort) if value is None else _drawn_block(cohort, value, None)
 
 

@@ -1,6 +1,5 @@
 """Evaluations side by side: folders that ``missrate evaluate`` wrote, compared on the same patients."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +11,9 @@ from missrate.core import store
 from missrate.core.case import CaseStatistics
 from missrate.core.errors import InputError
 from missrate.core.quantise import threshold_of
-from missrate.core.types import Matching, OperatingPoint
+from missrate.core.types import Certificate, Matching, OperatingPoint
 from missrate.evaluate import summary
+from missrate.prepare.manifest import patients_table, require_once
 from missrate.study.work import load_statistics
 
 MOST_VALUES = 20
@@ -194,22 +194,14 @@ def _subgroups(request: Request, cases: list[CaseStatistics]) -> dict[str, dict[
 
 def _table(path: Path, columns: tuple[str, ...]) -> tuple[list[dict[str, str]], str]:
     """The rows of a patients table and the column that says of whom they are."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows, names = list(reader), list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} must be a readable CSV. Got: {error}.") from error
+    rows, names = patients_table(path)
     key = next((name for name in ("case_id", "patient_id") if name in names), None)
     if key is None:
         raise InputError(f"{path} must have a column case_id or patient_id. Got {', '.join(names)}.")
     for column in columns:
         if column not in names:
             raise InputError(f"--subgroup must name a column of {path}: {', '.join(names)}. Got {column!r}.")
-    ids = [row[key] for row in rows]
-    twice = sorted({each for each in ids if ids.count(each) > 1})
-    if twice:
-        raise InputError(f"{path} must have one row for each {key}. Got {', '.join(twice[:5])} more than once.")
+    require_once(path, rows, key)
     return rows, key
 
 
@@ -217,4 +209,11 @@ def _point(value: Json) -> OperatingPoint:
     thresholds: dict[int | None, float | None] = {None: value["threshold"]}
     if "thresholds" in value:
         thresholds = {int(fold): t for fold, t in value["thresholds"].items()}
-    return OperatingPoint(value["name"], thresholds, value["chosen_on"], value["target"], value["certified"])
+    promised = value.get("certificate")
+    return OperatingPoint(
+        value["name"],
+        thresholds,
+        value["chosen_on"],
+        value["target"],
+        certificate=None if promised is None else Certificate(**promised),
+    )

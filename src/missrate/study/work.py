@@ -9,12 +9,12 @@ import numpy as np
 from missrate import calibrate, compare, engine
 from missrate.core import catalog, foreign, store
 from missrate.core import points as point_files
+from missrate.core.admissible import level_at
 from missrate.core.case import CaseStatistics
 from missrate.core.crop import Crop, union
 from missrate.core.errors import DataError, InputError, ProvenanceError
 from missrate.core.quantise import level_of, threshold_of
 from missrate.core.recipe import Recipe
-from missrate.core.sweep import common_floor
 from missrate.core.types import IGNORED, LESION, Entry, LabelMeaning, Matching, OperatingPoint, Prediction
 from missrate.core.view import View
 from missrate.evaluate import files, statistics, summary, tables
@@ -225,7 +225,7 @@ def summarise(
 ) -> None:
     """Writes ``summary.json``, ``lesions.csv`` and ``cases.csv`` of one arm."""
     loaded = load_statistics(cases)
-    ordered = [_known(point, loaded) for point in order_points(points, fixed, folds)]
+    ordered = answerable(order_points(points, fixed, folds), loaded)
     value = summary.summarise(loaded, points=ordered, **about)
     matching = about["matchings"][0]
     store.write_text(folder / "lesions.csv", tables.lesions_csv(loaded, ordered, matching))
@@ -244,7 +244,7 @@ def compare_arms(
 ) -> None:
     """Writes ``comparison.json`` over all arms."""
     loaded = {arm: load_statistics(paths) for arm, paths in arms.items()}
-    primary = {arm: order_points(points[arm], fixed, folds)[0] for arm in arms}
+    primary = {arm: answerable(order_points(points[arm], fixed, folds), loaded[arm])[0] for arm in arms}
     store.write_json(out, compare.compare(loaded, primary, leave_out=True, **about))
 
 
@@ -258,24 +258,34 @@ def draw_report(out: Path, inputs: dict[str, Any]) -> None:
 def order_points(paths: list[Path], fixed: tuple[float, ...], folds: list[int | None]) -> list[OperatingPoint]:
     """The calibrated points, the fixed ones, the certified ones, and last those without a threshold somewhere."""
     chosen = [point_files.read(path) for path in paths]
-    whole = [p for p in chosen if None not in p.thresholds.values()]
     plain = [OperatingPoint(f"{t:g}", dict.fromkeys(folds, t), "fixed") for t in fixed]
-    certified = [p for p in whole if p.certified]
-    return [*(p for p in whole if p not in certified), *plain, *certified, *(p for p in chosen if p not in whole)]
+    certified = [p for p in chosen if p.certified]
+    return _whole_first([*(p for p in chosen if p not in certified), *plain, *certified])
+
+
+def _whole_first(points: list[OperatingPoint]) -> list[OperatingPoint]:
+    return sorted(points, key=lambda point: None in point.thresholds.values())
+
+
+def answerable(points: list[OperatingPoint], cases: list[CaseStatistics]) -> list[OperatingPoint]:
+    """The points, those without a threshold last: one that lies below what is known of a case's candidates has none.
+
+    Scans that are tested may be noisier than those of the calibration, and a promise for voxels may lie anywhere.
+    """
+    return _whole_first([_known(point, cases) for point in points])
 
 
 def _known(point: OperatingPoint, cases: list[CaseStatistics]) -> OperatingPoint:
-    """The point, without its thresholds where a certified one lies below the floor of these cases' candidates.
-
-    One for voxels may lie anywhere, and scans that are tested may be noisier than those of the calibration.
-    """
-    if not point.certified or not cases:
-        return point
-    floor = common_floor(cases)
-    low = [t for t in point.thresholds.values() if t is not None and level_of(t) < floor]
+    asked = [(case, level_at(point, case)) for case in cases]
+    low = [case for case, level in asked if level is not None and not case.knows(level)]
     if not low:
         return point
-    reason = f"certified at {low[0]:g}, but candidates are only known from {threshold_of(floor):g} upwards"
+    floor = max(case.floor for case in low)
+    thresholds = ", ".join(f"{t:g}" for t in sorted({t for t in point.thresholds.values() if t is not None}))
+    reason = (
+        f"chosen at {thresholds}, but candidates are known from {threshold_of(floor):g} upwards only in "
+        f"{len(low)} of {len(cases)} scans, such as {low[0].case_id}: they are noisier"
+    )
     return replace(point, thresholds=dict.fromkeys(point.thresholds), reason=reason)
 
 
