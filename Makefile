@@ -69,7 +69,7 @@ bench-lock: setup
 # Writes the pins anew: hashes, no addresses.
 lock: setup
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 \
-		--extra train --extra dev pyproject.toml -o requirements.lock
+		--extra train --extra dicom --extra dev pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 \
 		-c requirements.lock pyproject.toml -o requirements-slim.lock
 

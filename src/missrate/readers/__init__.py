@@ -12,6 +12,13 @@ channels) that are lesion. DataError for a file that is broken, holds NaN or lie
 ``ONLY_VOXEL_SIZE = True``: the format keeps neither directions nor origin; the reference's voxel size counts.
 ``ABSENT_IS_EMPTY = True``: a case of which the source has nothing was predicted, and nothing was found in it.
 
+A member that serves a study or ``check`` has some of these:
+
+``label_names(root) -> dict[int, str]``: what the source's own file says that its numbers mean; empty where it says
+nothing.
+``notes(root, config) -> list[str]``: what lies in the source and is no case, with the reason, such as scans without
+labels that belong to a hidden test: one sentence each, said aloud.
+
 A location is a path, perhaps followed by ``#`` and what else the reader must know; ``_files.file_of`` gives the path.
 A format without directions (``Grid.affine`` None) keeps the order of its file: it fits the reference's array as that
 lies in the reference's own file, which ``nifti.geometry`` tells.
