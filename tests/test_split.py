@@ -13,6 +13,7 @@ from missrate import split
 from missrate.core import store
 from missrate.core.errors import ConfigError, ProvenanceError
 from missrate.split import SplitConfig, assign
+from missrate.split.given import PARTS
 
 
 @settings(derandomize=True, max_examples=100)
@@ -73,7 +74,7 @@ def test_parts_as_numbers_or_shares(tmp_path: Path, parts: dict[str, float], cou
     manifest = _manifest(tmp_path, [f"p{i}" for i in range(10)])
     split.split(manifest, SplitConfig(source="s", parts=parts), tmp_path / "split.json")
     got = Counter(store.read_json(tmp_path / "split.json")["patients"].values())
-    assert sorted(got[p] for p in split.PARTS) == sorted(counts)
+    assert sorted(got[p] for p in PARTS) == sorted(counts)
     assert sum(got.values()) == 10
 
 

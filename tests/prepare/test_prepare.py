@@ -11,7 +11,8 @@ from missrate.core.errors import DataError
 from missrate.core.types import IGNORED, LESION, ORGAN, Entry, LabelMeaning
 from missrate.core.view import View
 from missrate.prepare.case import prepare_case
-from missrate.prepare.manifest import finish, with_patients
+from missrate.prepare.manifest import finish
+from missrate.prepare.patients import with_patients
 from missrate.prepare.views import materialise
 from missrate.readers import nifti
 from tests.readers.test_nifti import AFFINE, save
@@ -68,7 +69,7 @@ def test_each_fault_is_a_line_and_the_others_go_on(tmp_path: Path) -> None:
         "nan": "Got 1 voxels that are NaN",
         "cut": "must be a whole NIfTI file",
         "twin": "the same voxels as good",
-        "unpaired": "Got an image without a label",
+        "unpaired": "must have a label. Got an image without one",
     }
     assert reasons.keys() == expected.keys()
     for case, words in expected.items():
@@ -129,7 +130,7 @@ def test_an_exported_picture_is_a_warning(tmp_path: Path) -> None:
     image, label = volumes()
     make(tmp_path / "raw", "a", np.clip(image, 0, 255), label)
     prepare(tmp_path / "raw", tmp_path / "out")
-    assert "exported picture" in store.Prepared(tmp_path / "out").manifest()["cases"][0]["warnings"][0]
+    assert "exported picture" in store.Prepared(tmp_path / "out").manifest()["cases"][0]["warnings"][0]["text"]
 
 
 def test_a_table_may_begin_with_a_byte_order_mark_and_names_each_case_once(tmp_path: Path) -> None:

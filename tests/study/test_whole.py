@@ -172,4 +172,4 @@ def test_refused_cases_are_named_at_the_end_of_the_command(tmp_path: Path) -> No
     )
     said = front.run(tmp_path / "study.toml", tmp_path / "out", assign=[], workers=0, room="split")
     assert "s: 2 cases, 1 refused: see" in said
-    assert "c,c,A case must have an image and a label" in (tmp_path / "out/prepared/s/refused.csv").read_text()
+    assert "c,c,A case must have a label. Got an image" in (tmp_path / "out/prepared/s/refused.csv").read_text()

@@ -20,8 +20,8 @@ from missrate.core.errors import DataError, LockedError, StoreError
 from missrate.core.grid import Grid
 from missrate.core.types import LabelledScan, LabelMeaning, Prediction
 
-MANIFEST = "missrate/manifest/1"
-CASE = "missrate/case/1"
+MANIFEST = "missrate/manifest/2"
+CASE = "missrate/case/2"
 SPLIT = "missrate/split/1"
 PREDICTION = "missrate/prediction/1"
 VIEW = "missrate/view/1"
@@ -199,7 +199,10 @@ class Prepared:
         return self.folder / "manifest.json"
 
     def manifest(self) -> dict[str, Any]:
-        """``{"schema", "source", "cases", "refused"}``; a case has case_id, patient_id, grid, lesions, hashes."""
+        """``{"schema", "source", "cases", "refused", "excluded", "notes"}``.
+
+        A case has what ``prepare.examine`` says of it, with case_id and patient_id.
+        """
         value: dict[str, Any] = read_json(self.manifest_path, MANIFEST)
         return value
 

@@ -47,6 +47,17 @@ class LabelMeaning(Frozen):
         return result
 
 
+NAMED_LABELS = {
+    "msd-pancreas": LabelMeaning(lesion=(2,), organ=(1,)),
+    # PDAC only; parenchyma and duct are the organ. 2 veins, 3 arteries, 6 bile duct. Old versions hold stray 7 and 8.
+    "panorama": LabelMeaning(lesion=(1,), organ=(4, 5), background=(2, 3, 6)),
+    "lits": LabelMeaning(lesion=(2,), organ=(1,)),
+    # 3 is a cyst, which is no tumour.
+    "kits": LabelMeaning(lesion=(2,), organ=(1,), background=(3,)),
+}
+"""Public data sets whose numbers are known: a study may name one of them instead of the numbers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One case as a reader found it, before any voxel was touched.

@@ -1,6 +1,5 @@
 """What the numbers rest on: the flow of cases, the parts, thresholds, budgets, every missed lesion, and the limits."""
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,10 +90,12 @@ def problems(material: Material) -> list[str]:
         for case_id, names in material.comparison["left_out"].items()
     ]
     for name, manifest in material.manifests.items():
-        warnings = Counter(w for case in manifest["cases"] for w in case.get("warnings", []))
-        lines += [
-            f"{name}: {warning} ({count} of {len(manifest['cases'])} cases)" for warning, count in warnings.items()
-        ]
+        kinds: dict[str, list[str]] = {}
+        for case in manifest["cases"]:
+            for warning in case["warnings"]:
+                kinds.setdefault(warning["kind"], []).append(f"{case['case_id']}: {warning['text']}")
+        lines += [f"{name}: {kind} ({counted(len(each), 'time')}), {each[0]}" for kind, each in kinds.items()]
+        lines += [f"{name}: {note}" for note in manifest["notes"]]
     return lines
 
 

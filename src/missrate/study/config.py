@@ -5,30 +5,18 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from missrate import split as splitting
 from missrate.calibrate import Certify, Target
 from missrate.core import catalog
 from missrate.core.config import Frozen, override, parse, read_toml
 from missrate.core.errors import ConfigError
 from missrate.core.recipe import PredictConfig, Recipe, TrainConfig
-from missrate.core.types import SAFE_ID, LabelMeaning
+from missrate.core.types import SAFE_ID
 from missrate.core.view import View
-from missrate.readers._detect import detect
 from missrate.split import SplitConfig
+from missrate.study.sources import SourceConfig, anchored
 
 NULL_ARMS = ("nothing", "everything", "location_prior")
-
-
-class SourceConfig(Frozen):
-    """Where scans come from. ``path`` is relative to the study file; ``options`` is the Config of the reader.
-
-    Without ``reader`` the one that recognises the folder.
-    """
-
-    reader: str = ""
-    path: Path | None = None
-    labels: LabelMeaning | None = None
-    patients: Path | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class ArmConfig(Frozen):
@@ -191,7 +179,9 @@ def read_study(path: Path, assignments: list[str]) -> StudyConfig:
     """The checked study. Raises ConfigError or UnknownNameError, before anything runs."""
     study = parse(StudyConfig, override(read_toml(path), assignments), where=path.name)
     folder = path.resolve().parent
-    sources = {name: _anchored(source, folder) for name, source in study.sources.items()}
+    if study.split is not None:
+        study = study.model_copy(update={"split": splitting.resolved(study.split, folder)})
+    sources = {name: anchored(source, folder) for name, source in study.sources.items()}
     arms = tuple(each for arm in study.arms for each in _expanded(arm, folder, list(study.sources)))
     study = study.model_copy(update={"sources": sources, "arms": arms})
     if study.split is None and len(sources) == 1:
@@ -236,17 +226,6 @@ def _require_equal_budgets(study: StudyConfig) -> None:
         values = {recipe.config.get(key) for recipe in recipes}
         if len(values) > 1:
             raise ConfigError(f"Mask R-CNN arms of one study must share {key!r}. Got {sorted(map(str, values))}.")
-
-
-def _anchored(source: SourceConfig, folder: Path) -> SourceConfig:
-    paths: dict[str, Any] = {
-        key: folder / value for key in ("path", "patients") if (value := getattr(source, key)) is not None
-    }
-    if not source.reader:
-        if source.path is None:
-            raise ConfigError("A source must have a path or a reader. Got neither.")
-        paths["reader"] = detect(paths["path"])
-    return source.model_copy(update=paths)
 
 
 def _expanded(arm: ArmConfig, folder: Path, sources: list[str]) -> list[ArmConfig]:

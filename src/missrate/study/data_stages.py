@@ -1,64 +1,80 @@
 """Stages that make data: prepare, split, view."""
 
-from functools import partial
+import json
 from pathlib import Path
+from typing import Any
 
 from missrate import split as splitting
-from missrate.core import catalog, store
-from missrate.core.config import parse
-from missrate.core.errors import ConfigError
-from missrate.core.types import Entry, LabelMeaning
+from missrate.core import store
+from missrate.core.errors import DataError
 from missrate.engine import Task
-from missrate.prepare import manifest
-from missrate.readers._files import file_of
-from missrate.study import estimate, work
-from missrate.study.config import SourceConfig
+from missrate.prepare import manifest, twins
+from missrate.study import estimate, sources, work
 from missrate.study.layout import Layout
 from missrate.study.stages import Stage, arguments, write_index
 
 
 def prepare(layout: Layout, source: str) -> Stage:
     config, folder = layout.study.sources[source], layout.prepared(source)
-    meaning, entries = meaning_of(config), _find(config, labels_only=not layout.study.trains)
+    labels_only = not layout.study.trains
+    meaning, entries = sources.meaning_of(config), sources.find(config, labels_only=labels_only)
+    keep = "label" if labels_only else "all"
 
     def tasks() -> list[Task]:
-        return [
-            Task(
-                f"prepare {e.case_id}",
-                work.prepare,
-                arguments(
-                    reader=config.reader, entry=e, meaning=meaning, folder=folder, labels_only=not layout.study.trains
-                ),
-            )
-            for e in entries
-        ]
+        shared = arguments(reader=config.reader, meaning=meaning, folder=folder, keep=keep)
+        return [Task(f"prepare {e.case_id}", work.prepare, shared | arguments(entry=e)) for e in entries]
 
-    files = [[e.case_id, e.patient_id, fingerprint_of(e.image), fingerprint_of(e.label)] for e in entries]
+    def finish() -> list[Path]:
+        notes = sources.notes(config, labels_only=labels_only)
+        return manifest.finish(folder, source, entries, excluded=config.exclude, notes=notes)
+
+    files = [
+        [e.case_id, e.patient_id, sources.fingerprint_of(e.image), sources.fingerprint_of(e.label)] for e in entries
+    ]
     return Stage(
         name=f"prepare/{source}",
         inputs=(),
         config={
             "reader": config.reader,
             "meaning": meaning.model_dump(),
-            "labels_only": not layout.study.trains,
+            "keep": keep,
+            "excluded": config.exclude,
             "files": files,
+            "schema": [store.CASE, store.MANIFEST],
         },
         owns=(f"prepared/{source}",),
         tasks=tasks,
-        finish=partial(manifest.finish, folder, source, entries),
+        finish=finish,
         estimate=estimate.prepare(len(entries)),
     )
 
 
-def split(layout: Layout) -> Stage:
-    source = layout.study.partition.source
+def split(layout: Layout, used: list[str]) -> Stage:
+    """``used``: the tested source and all that something is trained on; none may show a tested patient."""
+    source, partition = layout.study.partition.source, layout.study.partition
 
     def finish() -> list[Path]:
-        splitting.split(layout.prepared(source) / "manifest.json", layout.study.partition, layout.split_path)
+        cases = {name: store.Prepared(layout.prepared(name)).manifest()["cases"] for name in used}
+        for name in used:
+            if name != source:
+                _require_no_twins(cases[name], cases[source], name)
+        splitting.split(layout.prepared(source) / "manifest.json", partition, layout.split_path)
         return [layout.split_path]
 
-    config = layout.study.partition.model_dump()
-    return Stage("split", (f"prepare/{source}",), config, ("split.json",), _no_tasks, finish)
+    file = None if partition.file is None else store.hash_file(partition.file)
+    config = partition.model_dump(mode="json", exclude={"file"}) | {"file": file}
+    return Stage("split", tuple(f"prepare/{name}" for name in used), config, ("split.json",), _no_tasks, finish)
+
+
+def _require_no_twins(trained: list[dict[str, Any]], tested: list[dict[str, Any]], name: str) -> None:
+    """Raises DataError when a scan of a source for training holds the voxels of one that will be tested."""
+    shared = twins.across(trained, tested)
+    if shared:
+        case_id, twin = next(iter(shared.items()))
+        raise DataError(
+            f"Sources must not share patients. Got {len(shared)} scans of {name} whose patients are tested, such as "
+            f"{case_id} (tested: {twin}); perhaps say under [sources.{name}]: exclude = {json.dumps(list(shared))}"
+        )
 
 
 def view(layout: Layout, source: str) -> Stage:
@@ -87,29 +103,3 @@ def view(layout: Layout, source: str) -> Stage:
 
 def _no_tasks() -> list[Task]:
     return []
-
-
-def meaning_of(config: SourceConfig) -> LabelMeaning:
-    """What the study says, or else what the reader knows. Raises ConfigError when neither names a lesion."""
-    reader = catalog.load("readers", config.reader)
-    meaning = config.labels or LabelMeaning(lesion=reader.LESION, organ=reader.ORGAN)
-    if not meaning.lesion:
-        raise ConfigError("labels.lesion must name the values that are lesions, such as [1]. Got none.")
-    return meaning
-
-
-def _find(config: SourceConfig, *, labels_only: bool) -> list[Entry]:
-    reader = catalog.load("readers", config.reader)
-    given = dict(config.options)
-    if labels_only and "role" in reader.Config.model_fields:  # where nothing is trained, a flat folder holds labels
-        given.setdefault("role", "labels")
-    options = parse(reader.Config, given, where=f"options of reader {config.reader}")
-    return manifest.with_patients(reader.find(config.path, options), config.patients)
-
-
-def fingerprint_of(location: str | None) -> object:
-    """A location, and for a file its size and time of change, so that a file changed in place is noticed."""
-    if location is None or not (path := file_of(location)).is_file():
-        return location
-    status = path.stat()
-    return [location, status.st_size, status.st_mtime_ns]

@@ -23,7 +23,7 @@ from missrate.core.types import Entry, Matching, OperatingPoint, Points, Predict
 from missrate.engine import Task, run_all
 from missrate.evaluate import files, statistics, summary, tables
 from missrate.prepare.case import load_reference
-from missrate.prepare.manifest import column, with_patients
+from missrate.prepare.patients import column, with_patients
 from missrate.readers._detect import Source, source_of
 from missrate.readers._files import file_of
 from missrate.study.runner import default_workers

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from missrate.core import store
-from missrate.core.errors import ConfigError, DataError
+from missrate.core.errors import ConfigError
 from missrate.core.recipe import Recipe
 from missrate.engine import Task
 from missrate.readers._detect import source_of
 from missrate.study import estimate, work
 from missrate.study.config import NULL_ARMS, ArmConfig
-from missrate.study.data_stages import fingerprint_of, meaning_of
 from missrate.study.layout import Fold, Layout
+from missrate.study.sources import fingerprint_of, meaning_of
 from missrate.study.stages import Stage, arguments, batched, write_index
 
 
@@ -70,7 +70,6 @@ def _provenance(layout: Layout, source: str, fold: Fold, parent_run: Path | None
     if parent_run is not None:
         for name, patients in store.read_json(parent_run / "provenance.json")["patients"].items():
             seen[name] = sorted({*patients, *seen.get(name, [])})
-    _require_no_twins(layout, cases, used, source)
     return {
         "patients": seen,
         "fold": fold,
@@ -78,20 +77,6 @@ def _provenance(layout: Layout, source: str, fold: Fold, parent_run: Path | None
         "manifest": store.hash_file(layout.prepared(source) / "manifest.json"),
         "parent": parent_run and store.hash_file(parent_run / "weights.safetensors"),
     }
-
-
-def _require_no_twins(layout: Layout, cases: list[dict[str, Any]], used: set[str], source: str) -> None:
-    """Raises DataError when a scan of another source holds the voxels of a scan that will be tested."""
-    if source == layout.study.partition.source:
-        return
-    others = store.Prepared(layout.prepared(layout.study.partition.source)).manifest()["cases"]
-    tested = {case["image_hash"]: case["case_id"] for case in others}
-    for case in cases:
-        if case["case_id"] in used and case["image_hash"] in tested:
-            raise DataError(
-                f"Sources must not share scans. Got {case['case_id']} of {source} with the voxels of "
-                f"{tested[case['image_hash']]}; remove it from {source}."
-            )
 
 
 def predict(layout: Layout, name: str, fold: Fold) -> Stage:

@@ -29,7 +29,7 @@ def _plan(layout: Layout) -> list[Stage]:
     arms = [*evaluated, *study.null_arms()]
     stages = [models.recipe(layout, arm) for arm in study.arms if arm.predictions is None]
     stages += [data.prepare(layout, source) for source in used]
-    stages.append(data.split(layout))
+    stages.append(data.split(layout, used))
     stages += [data.view(layout, source) for source in used] if study.trains else []
     for arm in study.arms:
         stages += [models.train(layout, arm, fold) for fold in layout.training_folds(arm)] if arm.model else []

@@ -8,7 +8,7 @@ from missrate.core.errors import ConfigError
 from missrate.core.points import SCHEMA as POINT
 from missrate.core.types import Entry
 from missrate.engine import Task
-from missrate.prepare.manifest import column
+from missrate.prepare.patients import column
 from missrate.readers._detect import source_of
 from missrate.study import work
 from missrate.study.config import NULL_ARMS

@@ -13,7 +13,7 @@ from missrate.core.errors import InputError
 from missrate.core.quantise import threshold_of
 from missrate.core.types import Certificate, Matching, OperatingPoint
 from missrate.evaluate import summary
-from missrate.prepare.manifest import patients_table, require_once
+from missrate.prepare.patients import patients_table, require_once
 from missrate.study.work import load_statistics
 
 MOST_VALUES = 20

@@ -1,5 +1,6 @@
 """ROOM prepared/ -> split.json: assigns patients, never slices, to parts or folds, stratified by lesion burden."""
 
+import logging
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Self
@@ -11,22 +12,30 @@ from missrate.core import store
 from missrate.core.config import Frozen
 from missrate.core.errors import ConfigError, ProvenanceError
 from missrate.core.seed import generator
+from missrate.split import given
+from missrate.split.given import PARTS
 
-PARTS = ("train", "validation", "calibration", "test")
+logger = logging.getLogger(__name__)
 
 
 class SplitConfig(Frozen):
-    """``parts`` (numbers of patients, or shares that sum to 1) or ``folds``, of the cases of one source."""
+    """``parts`` (numbers of patients, or shares that sum to 1) or ``folds``, of the cases of one source.
+
+    ``file``: those that somebody else assigned; ``resolved`` fills in which of the two it holds.
+    """
 
     source: str
     parts: dict[str, float] | None = None
     folds: int | None = Field(default=None, ge=2)
+    file: Path | None = None
     seed: int = 0
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
+        if self.file is not None and self.parts is None and self.folds is None:
+            return self
         if (self.parts is None) == (self.folds is None):
-            raise ValueError("must hold either parts or folds")
+            raise ValueError("must hold one of parts, folds and file")
         for part, amount in (self.parts or {}).items():
             if part not in PARTS:
                 raise ValueError(f"parts must be among {', '.join(PARTS)}, not {part!r}")
@@ -37,6 +46,18 @@ class SplitConfig(Frozen):
         return self
 
 
+def resolved(config: SplitConfig, folder: Path) -> SplitConfig:
+    """With ``file`` below ``folder``, and the folds or parts that it holds. Raises ConfigError."""
+    if config.file is None:
+        return config
+    path = folder / config.file
+    found = given.read(path)
+    if config.folds not in (None, found.folds):
+        raise ConfigError(f"[split] folds must be those of {path}. Got {config.folds} and {found.folds}.")
+    # Validated anew: parts without a test patient are no split.
+    return SplitConfig(source=config.source, file=path, folds=found.folds, parts=found.parts(), seed=config.seed)
+
+
 def split(manifest_path: Path, config: SplitConfig, out: Path) -> None:
     """Writes ``split.json``: every patient's part or fold, and the hash of the manifest that it was made for."""
     manifest = store.read_json(manifest_path, store.MANIFEST)
@@ -44,11 +65,15 @@ def split(manifest_path: Path, config: SplitConfig, out: Path) -> None:
     for case in manifest["cases"]:
         # Without millimetres the voxel count orders the patients just as well.
         burden_ml[case["patient_id"]] += sum(lesion["volume_ml"] or lesion["voxels"] for lesion in case["lesions"])
-    places = list(range(config.folds)) if config.folds else list(PARTS)
-    targets = _targets(config, len(burden_ml))
-    assigned = assign(dict(burden_ml), targets, seed=config.seed)
-    patients = {patient: places[index] for patient, index in assigned.items()}
     cases = {case["case_id"]: case["patient_id"] for case in manifest["cases"]}
+    if config.file is not None:
+        patients, unknown = given.patients(given.read(config.file), cases, path=config.file)
+        if unknown:
+            logger.warning("%s names what is not in the data: %s (%d)", config.file, unknown[:5], len(unknown))
+    else:
+        places = list(range(config.folds)) if config.folds else list(PARTS)
+        assigned = assign(dict(burden_ml), _targets(config, len(burden_ml)), seed=config.seed)
+        patients = {patient: places[index] for patient, index in assigned.items()}
     value = {"schema": store.SPLIT, "manifest": store.hash_file(manifest_path), "seed": config.seed}
     store.write_json(out, value | {"folds": config.folds, "patients": patients, "cases": cases})
 

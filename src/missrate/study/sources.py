@@ -1,0 +1,89 @@
+"""A source as the user names it: where it lies, which reader knows it, its cases, and what its labels mean."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from missrate.core import catalog
+from missrate.core.config import Frozen, parse
+from missrate.core.errors import ConfigError
+from missrate.core.types import NAMED_LABELS, Entry, LabelMeaning
+from missrate.prepare.patients import with_patients
+from missrate.readers._detect import detect
+from missrate.readers._files import file_of
+
+
+class SourceConfig(Frozen):
+    """Where scans come from. ``path`` is relative to the study file; ``options`` is the Config of the reader.
+
+    Without ``reader`` the one that recognises the folder. ``labels`` says what the map's numbers mean, or names a data
+    set whose numbers are known. ``exclude`` names cases that are left out.
+    """
+
+    reader: str = ""
+    path: str | None = None
+    labels: LabelMeaning | str | None = None
+    patients: Path | None = None
+    exclude: tuple[str, ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+def anchored(source: SourceConfig, folder: Path) -> SourceConfig:
+    """The source with its paths below ``folder`` and its reader named. Raises InputError when none is recognised."""
+    known: dict[str, Any] = {}
+    if source.path is not None:
+        known["path"] = str(folder / source.path)
+    if source.patients is not None:
+        known["patients"] = folder / source.patients
+    if not source.reader:
+        if source.path is None:
+            raise ConfigError("A source must have a path or a reader. Got neither.")
+        known["reader"] = detect(Path(known["path"]))
+    return source.model_copy(update=known)
+
+
+def find(source: SourceConfig, *, labels_only: bool = False) -> list[Entry]:
+    """Every case but the excluded ones, with the patients of the table. Raises DataError and ConfigError."""
+    reader, options = reader_of(source, labels_only=labels_only)
+    entries: list[Entry] = reader.find(source.path and Path(source.path), options)
+    unknown = sorted(set(source.exclude) - {entry.case_id for entry in entries})
+    if unknown:
+        raise ConfigError(f"`exclude` must name cases of the source. Got {', '.join(unknown[:5])}.")
+    return with_patients([entry for entry in entries if entry.case_id not in source.exclude], source.patients)
+
+
+def notes(source: SourceConfig, *, labels_only: bool = False) -> tuple[str, ...]:
+    """What lies in the source and is no case, as its reader says."""
+    reader, options = reader_of(source, labels_only=labels_only)
+    return tuple(reader.notes(source.path and Path(source.path), options)) if hasattr(reader, "notes") else ()
+
+
+def reader_of(source: SourceConfig, *, labels_only: bool = False) -> tuple[Any, Any]:
+    """The member of the shelf, and its checked options."""
+    reader = catalog.load("readers", source.reader)
+    given = dict(source.options)
+    if labels_only and "role" in reader.Config.model_fields:  # where nothing is trained, a flat folder holds labels
+        given.setdefault("role", "labels")
+    return reader, parse(reader.Config, given, where=f"options of reader {source.reader}")
+
+
+def meaning_of(source: SourceConfig) -> LabelMeaning:
+    """What the study says, or else what the reader knows. Raises ConfigError when neither names a lesion."""
+    if isinstance(source.labels, str):
+        if source.labels not in NAMED_LABELS:
+            raise ConfigError(f"labels must name one of {', '.join(NAMED_LABELS)}. Got {source.labels!r}.")
+        return NAMED_LABELS[source.labels]
+    reader = catalog.load("readers", source.reader)
+    meaning = source.labels or LabelMeaning(lesion=reader.LESION, organ=reader.ORGAN)
+    if not meaning.lesion:
+        raise ConfigError("labels.lesion must name the values that are lesions, such as [1]. Got none.")
+    return meaning
+
+
+def fingerprint_of(location: str | None) -> object:
+    """A location, and for a file its size and time of change, so that a file changed in place is noticed."""
+    if location is None or not (path := file_of(location)).is_file():
+        return location
+    status = path.stat()
+    return [location, status.st_size, status.st_mtime_ns]
