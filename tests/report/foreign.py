@@ -83,7 +83,7 @@ def _prepare(folder: Path) -> None:
     entries = phantom.find(None, phantom.Config(patients=PATIENTS, size_px=48, lesion_share=0.9))
     for entry in entries:
         meaning = LabelMeaning(lesion=phantom.LESION, organ=phantom.ORGAN)
-        prepare_case(phantom, entry, meaning, folder, keep="label")
+        prepare_case(phantom, entry, meaning, folder, images=False)
     manifest.finish(folder, "hospital", entries)
 
 

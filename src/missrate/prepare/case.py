@@ -10,16 +10,23 @@ from missrate.core.types import Entry, LabelMeaning, Map, Scan
 from missrate.prepare import thumbnail
 from missrate.prepare.examine import Examined, examine
 
-Keep = Literal["all", "label", "picture"]
-"""What is stored of a case: image and label; the label alone, where no image is looked for since nothing is trained;
-or a small picture beside what is known of the case (``missrate check``)."""
+Keep = Literal["volumes", "picture"]
+"""What is stored beside ``case.json``: image and label, or a small picture of them (``missrate check``)."""
 
 
-def prepare_case(reader: Any, entry: Entry, meaning: LabelMeaning, folder: Path, *, keep: Keep = "all") -> None:
+def prepare_case(
+    reader: Any,
+    entry: Entry,
+    meaning: LabelMeaning,
+    folder: Path,
+    *,
+    images: bool = True,
+    keep: Keep = "volumes",
+) -> None:
     """Writes ``cases/<case_id>/{image,label}.b2nd, case.json`` or ``refused/<case_id>.json``; finished cases stay.
 
-    ``reader`` is a member of the shelf. ``case.json`` comes last and says that the case is whole. Never raises for a
-    bad case: the others go on.
+    ``reader`` is a member of the shelf. Without ``images`` only labels are looked for, since nothing is trained.
+    ``case.json`` comes last and says that the case is whole. Never raises for a bad case: the others go on.
     """
     target = folder / "cases" / entry.case_id
     refusal = folder / "refused" / f"{entry.case_id}.json"
@@ -27,7 +34,7 @@ def prepare_case(reader: Any, entry: Entry, meaning: LabelMeaning, folder: Path,
         return
     identity = {"schema": store.CASE, "case_id": entry.case_id, "patient_id": entry.patient_id}
     try:
-        examined = examine(*_load(reader, entry, keep), meaning)
+        examined = examine(*_load(reader, entry, images=images), meaning)
     except DataError as error:
         store.write_json(refusal, {"case_id": entry.case_id, "patient_id": entry.patient_id, "reason": str(error)})
         return
@@ -47,10 +54,10 @@ def load_reference(reader: Any, location: str) -> Crop:
     return Crop.whole(label_map.labels_XYZ, label_map.grid)
 
 
-def _load(reader: Any, entry: Entry, keep: Keep) -> tuple[Scan | None, Crop]:
+def _load(reader: Any, entry: Entry, *, images: bool) -> tuple[Scan | None, Crop]:
     if entry.label is None:
         raise DataError("A case must have a label. Got an image without one; perhaps the ids differ.")
-    if keep == "label":
+    if not images:
         return None, load_reference(reader, entry.label)
     if entry.image is None:
         raise DataError("A case must have an image. Got a label without one; perhaps the ids differ.")

@@ -14,7 +14,7 @@ from missrate.core.recipe import PredictConfig, Recipe, TrainConfig
 from missrate.core.types import SAFE_ID
 from missrate.core.view import View
 from missrate.split import SplitConfig
-from missrate.study.sources import SourceConfig, anchored
+from missrate.study.sources import LARDER, SourceConfig, anchored
 
 NULL_ARMS = ("nothing", "everything", "location_prior")
 
@@ -175,13 +175,15 @@ class StudyConfig(Frozen):
         return base.model_copy(update={"config": base.config | arm.config, "predict": arm.predict})
 
 
-def read_study(path: Path, assignments: list[str]) -> StudyConfig:
+def read_study(path: Path, assignments: list[str], *, offline: bool = False) -> StudyConfig:
     """The checked study. Raises ConfigError or UnknownNameError, before anything runs."""
     study = parse(StudyConfig, override(read_toml(path), assignments), where=path.name)
     folder = path.resolve().parent
     if study.split is not None:
         study = study.model_copy(update={"split": splitting.resolved(study.split, folder)})
-    sources = {name: anchored(source, folder) for name, source in study.sources.items()}
+    sources = {
+        name: anchored(source, folder, data=folder / LARDER, offline=offline) for name, source in study.sources.items()
+    }
     arms = tuple(each for arm in study.arms for each in _expanded(arm, folder, list(study.sources)))
     study = study.model_copy(update={"sources": sources, "arms": arms})
     if study.split is None and len(sources) == 1:

@@ -16,16 +16,15 @@ from missrate.study.stages import Stage, arguments, write_index
 
 def prepare(layout: Layout, source: str) -> Stage:
     config, folder = layout.study.sources[source], layout.prepared(source)
-    labels_only = not layout.study.trains
-    meaning, entries = sources.meaning_of(config), sources.find(config, labels_only=labels_only)
-    keep = "label" if labels_only else "all"
+    images = layout.study.trains
+    meaning, entries = sources.meaning_of(config), sources.find(config, images=images)
 
     def tasks() -> list[Task]:
-        shared = arguments(reader=config.reader, meaning=meaning, folder=folder, keep=keep)
+        shared = arguments(reader=config.reader, meaning=meaning, folder=folder, images=images)
         return [Task(f"prepare {e.case_id}", work.prepare, shared | arguments(entry=e)) for e in entries]
 
     def finish() -> list[Path]:
-        notes = sources.notes(config, labels_only=labels_only)
+        notes = sources.notes(config, images=images)
         return manifest.finish(folder, source, entries, excluded=config.exclude, notes=notes)
 
     files = [
@@ -37,7 +36,7 @@ def prepare(layout: Layout, source: str) -> Stage:
         config={
             "reader": config.reader,
             "meaning": meaning.model_dump(),
-            "keep": keep,
+            "images": images,
             "excluded": config.exclude,
             "files": files,
             "schema": [store.CASE, store.MANIFEST],

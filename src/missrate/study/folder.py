@@ -1,16 +1,11 @@
 """Evaluation without a study: anybody's predictions against a folder of references."""
 
 import hashlib
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from missrate.core import foreign, store
 from missrate.core import points as point_files
@@ -20,18 +15,16 @@ from missrate.core.errors import DataError, InputError, ProvenanceError
 from missrate.core.grid import Grid, axcodes
 from missrate.core.quantise import level_of
 from missrate.core.types import Entry, Matching, OperatingPoint, Points, Prediction, matching_rules
-from missrate.engine import Task, run_all
+from missrate.engine import Task
 from missrate.evaluate import files, statistics, summary, tables
 from missrate.prepare.case import load_reference
 from missrate.prepare.patients import column, with_patients
 from missrate.readers._detect import Source, source_of
 from missrate.readers._files import file_of
-from missrate.study.runner import default_workers
+from missrate.study.cases import run_cases
 from missrate.study.work import load_statistics
 
 ABOUT = "missrate/evaluated/1"
-WORTH_A_PROCESS = 10.0
-"""Estimated seconds from which on worker processes pay for their start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +97,7 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
             for entry in entries
             if entry.case_id in predicted or counts_anyway
         ]
-        _run(tasks, default_workers() if workers is None else workers)
+        run_cases(tasks, "evaluate", workers)
         return _finish(request, entries, predicted, predictions, subgroups)
 
 
@@ -204,29 +197,6 @@ def _axcodes(references: Source, location: str) -> str:
     if not hasattr(references.reader, "geometry"):
         return "RAS"
     return axcodes(references.reader.geometry(location)[1])
-
-
-def _run(tasks: list[Task], workers: int) -> None:
-    """The first two cases here, since the first one also loads the program; the others wherever that is faster."""
-    with _progress(len(tasks)) as advance:
-        seconds = 0.0
-        for task in tasks[:2]:
-            began = time.monotonic()
-            task.run(**task.arguments)
-            seconds = time.monotonic() - began
-            advance()
-        rest = tasks[2:]
-        run_all(rest, workers if seconds * len(rest) > WORTH_A_PROCESS else 0, advance)
-
-
-@contextmanager
-def _progress(cases: int) -> Iterator[Any]:
-    """A bar with the time left on stderr, where a person looks at it."""
-    columns = (TextColumn("evaluate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("evaluate", total=cases)
-        yield lambda: bar.advance(task)
 
 
 def _finish(

@@ -5,11 +5,13 @@ from importlib.resources import files
 from pathlib import Path
 
 from missrate.core import points, store
+from missrate.core.config import override, parse
 from missrate.core.errors import ConfigError, DataError, InputError
-from missrate.core.types import OperatingPoint
+from missrate.core.types import LabelMeaning, OperatingPoint
 from missrate.study import config, runner
 from missrate.study.plan import plan
 from missrate.study.progress import watcher
+from missrate.study.sources import SourceConfig, anchored, safe_name
 from missrate.study.stages import Stage
 
 DEMO = Path(str(files("missrate"))) / "demo.toml"
@@ -63,6 +65,39 @@ def status(study_path: Path, out: Path | None, *, assign: list[str], as_json: bo
     return "\n".join([*lines, ", ".join(f"{count} {state}" for state, count in counts.items()) + f" in {out}"])
 
 
+def labels_of(*values: list[int] | None, named: str | None) -> LabelMeaning | str | None:
+    """The labels of the options --lesion, --organ, --background, --ignore, or --labels. Raises ConfigError for both."""
+    given = dict(zip(("lesion", "organ", "background", "ignore"), values, strict=True))
+    stated = {key: value for key, value in given.items() if value}
+    if named is not None and stated:
+        raise ConfigError("labels must be given as values or as --labels NAME. Got both.")
+    if stated and "lesion" not in stated:
+        raise ConfigError("--lesion must say which value is the lesion. Got other labels only.")
+    return named if named is not None else (parse(LabelMeaning, stated, where="labels") if stated else None)
+
+
+def named_sources(
+    source: str,
+    *,
+    reader: str | None,
+    labels: LabelMeaning | str | None,
+    options: list[str],
+    patients: Path | None,
+    data: Path,
+    offline: bool,
+) -> dict[str, SourceConfig]:
+    """The source that the user named, by a short name; of a study file all of its sources."""
+    if source.endswith(".toml"):
+        if reader or labels or options or patients:
+            raise ConfigError("A study must say itself how its sources are read. Got options; change the file.")
+        return config.read_study(Path(source), [], offline=offline).sources
+    stated = SourceConfig(
+        reader=reader or "", path=source, labels=labels, patients=patients, options=override({}, options)
+    )
+    name = safe_name(source)
+    return {name: anchored(stated, Path(), data=data, offline=offline)}
+
+
 def predict_scans(
     run_folder: Path, scans: list[Path], out: Path, threshold: float | None = None, *, point: Path | None = None
 ) -> tuple[list[str], list[str]]:
@@ -95,7 +130,7 @@ def _promised(point: OperatingPoint) -> str:
 
 
 def _plan(study_path: Path, out: Path | None, assign: list[str], *, offline: bool = False) -> tuple[Path, list[Stage]]:
-    study = config.read_study(study_path, assign)
+    study = config.read_study(study_path, assign, offline=offline)
     folder = (out or Path(f"missrate-{study_path.stem}")).resolve()
     return folder, plan(study, folder, offline=offline)
 

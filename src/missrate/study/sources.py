@@ -1,5 +1,6 @@
 """A source as the user names it: where it lies, which reader knows it, its cases, and what its labels mean."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from missrate.core.config import Frozen, parse
 from missrate.core.errors import ConfigError
 from missrate.core.types import NAMED_LABELS, Entry, LabelMeaning
 from missrate.prepare.patients import with_patients
+from missrate.readers._bring import bring
 from missrate.readers._detect import detect
 from missrate.readers._files import file_of
 
@@ -29,11 +31,18 @@ class SourceConfig(Frozen):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-def anchored(source: SourceConfig, folder: Path) -> SourceConfig:
-    """The source with its paths below ``folder`` and its reader named. Raises InputError when none is recognised."""
+LARDER = "missrate-data"
+"""Where downloads and unpacked archives of a study are kept, beside its file."""
+
+
+def anchored(source: SourceConfig, folder: Path, *, data: Path, offline: bool = False) -> SourceConfig:
+    """The source with its paths below ``folder`` and its reader named.
+
+    What has to be downloaded or unpacked first is put into ``data``. Raises InputError when no reader is recognised.
+    """
     known: dict[str, Any] = {}
     if source.path is not None:
-        known["path"] = str(folder / source.path)
+        known["path"] = str(bring(source.path, folder, data, offline=offline))
     if source.patients is not None:
         known["patients"] = folder / source.patients
     if not source.reader:
@@ -43,9 +52,16 @@ def anchored(source: SourceConfig, folder: Path) -> SourceConfig:
     return source.model_copy(update=known)
 
 
-def find(source: SourceConfig, *, labels_only: bool = False) -> list[Entry]:
+def safe_name(source: str) -> str:
+    """A short name for what the user named: the last part of a path or address, without endings."""
+    last = re.split(r"[/:\\]", source.partition("#")[0].rstrip("/\\"))[-1]
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", last.partition(".")[0]).strip("-")
+    return "data" if name in ("", "phantom") else name  # a draft pretrains on a source called phantom
+
+
+def find(source: SourceConfig, *, images: bool = True) -> list[Entry]:
     """Every case but the excluded ones, with the patients of the table. Raises DataError and ConfigError."""
-    reader, options = reader_of(source, labels_only=labels_only)
+    reader, options = reader_of(source, images=images)
     entries: list[Entry] = reader.find(source.path and Path(source.path), options)
     unknown = sorted(set(source.exclude) - {entry.case_id for entry in entries})
     if unknown:
@@ -53,17 +69,17 @@ def find(source: SourceConfig, *, labels_only: bool = False) -> list[Entry]:
     return with_patients([entry for entry in entries if entry.case_id not in source.exclude], source.patients)
 
 
-def notes(source: SourceConfig, *, labels_only: bool = False) -> tuple[str, ...]:
+def notes(source: SourceConfig, *, images: bool = True) -> tuple[str, ...]:
     """What lies in the source and is no case, as its reader says."""
-    reader, options = reader_of(source, labels_only=labels_only)
+    reader, options = reader_of(source, images=images)
     return tuple(reader.notes(source.path and Path(source.path), options)) if hasattr(reader, "notes") else ()
 
 
-def reader_of(source: SourceConfig, *, labels_only: bool = False) -> tuple[Any, Any]:
+def reader_of(source: SourceConfig, *, images: bool = True) -> tuple[Any, Any]:
     """The member of the shelf, and its checked options."""
     reader = catalog.load("readers", source.reader)
     given = dict(source.options)
-    if labels_only and "role" in reader.Config.model_fields:  # where nothing is trained, a flat folder holds labels
+    if not images and "role" in reader.Config.model_fields:  # where nothing is trained, a flat folder holds labels
         given.setdefault("role", "labels")
     return reader, parse(reader.Config, given, where=f"options of reader {source.reader}")
 

@@ -22,9 +22,17 @@ from missrate.prepare import case as prepare_case
 from missrate.prepare import views
 
 
-def prepare(reader: str, entry: Entry, meaning: LabelMeaning, folder: Path, *, keep: prepare_case.Keep) -> None:
-    """Checks and stores one case."""
-    prepare_case.prepare_case(catalog.load("readers", reader), entry, meaning, folder, keep=keep)
+def prepare(
+    reader: str,
+    entry: Entry,
+    meaning: LabelMeaning,
+    folder: Path,
+    *,
+    images: bool,
+    keep: prepare_case.Keep = "volumes",
+) -> None:
+    """Checks one case and stores it, or a picture of it."""
+    prepare_case.prepare_case(catalog.load("readers", reader), entry, meaning, folder, images=images, keep=keep)
 
 
 def view(prepared: Path, case_id: str, patient_id: str, config: View, folder: Path) -> None:

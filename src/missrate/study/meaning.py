@@ -1,0 +1,72 @@
+"""What the numbers of a map mean, where nobody has said it: what the source's own file says, else what is there."""
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from missrate.core import catalog
+from missrate.core.errors import DataError, InputError
+from missrate.core.types import Entry, LabelMeaning
+from missrate.prepare.case import load_reference
+from missrate.study.sources import SourceConfig, meaning_of
+
+logger = logging.getLogger(__name__)
+LESION_WORDS = re.compile(r"tumou?r|cancer|lesion|metasta|nodule|pdac|carcinoma|\bgtv\b|neoplas", re.IGNORECASE)
+LOOKED_AT = 8
+"""Maps that are read before the values that occur are believed to be all."""
+
+
+def of(source: SourceConfig, entries: list[Entry]) -> tuple[LabelMeaning, str]:
+    """The meaning of a source's labels, and a sentence that says who said so; empty where the user did.
+
+    Raises InputError when nothing can be told.
+    """
+    reader = catalog.load("readers", source.reader)
+    if source.labels is not None:
+        return meaning_of(source), ""
+    if reader.LESION:
+        return meaning_of(source), f"Labels are those of the format {source.reader}."
+    names = reader.label_names(Path(source.path or "")) if hasattr(reader, "label_names") else {}
+    if any(LESION_WORDS.search(name) for name in names.values()):
+        return _by_name(names)
+    return _by_value(reader, entries)
+
+
+def _by_name(names: dict[int, str]) -> tuple[LabelMeaning, str]:
+    lesion = tuple(value for value, name in names.items() if value and LESION_WORDS.search(name))
+    others = tuple(value for value in names if value and value not in lesion)
+    one_organ = len(others) == 1
+    meaning = LabelMeaning(lesion=lesion, organ=others if one_organ else (), background=() if one_organ else others)
+    said = ", ".join(f"{value} {name}" for value, name in sorted(names.items()))
+    return meaning, f"Labels by the source's own names ({said}): lesion {list(lesion)}, the rest {list(others)}."
+
+
+def _by_value(reader: Any, entries: list[Entry]) -> tuple[LabelMeaning, str]:
+    values = _values(reader, [entry.label for entry in entries if entry.label])
+    if not values:
+        raise InputError("Labels must say somewhere where the lesion is. Got maps without any; perhaps say --lesion 1.")
+    if values[0] < 1 or values[-1] > 255:
+        raise InputError(f"Label values must lie in 1..255. Got {values[:8]}.")
+    *others, lesion = values
+    meaning = LabelMeaning(lesion=(lesion,), organ=tuple(others[:1]), background=tuple(others[1:]))
+    if not others:
+        return meaning, f"The only value in the maps is {lesion}: it was taken as the lesion."
+    return meaning, (
+        f"ASSUMED: nobody says what the values {values} mean. {lesion} was taken as the lesion and {others[0]} as the "
+        "organ; say --lesion and --organ."
+    )
+
+
+def _values(reader: Any, locations: list[str]) -> list[int]:
+    """The values other than 0 in maps from all over the set, sorted."""
+    step = max(1, len(locations) // LOOKED_AT)
+    found: set[int] = set()
+    for location in locations[::step]:
+        try:
+            found |= {int(value) for value in np.unique(load_reference(reader, location).values_XYZ)}
+        except DataError as error:  # it will be refused by name when its turn comes
+            logger.debug("%s", error)
+    return sorted(found - {0})
