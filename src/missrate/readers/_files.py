@@ -1,6 +1,7 @@
 """Files of a folder by case id, and unzipping within a bound."""
 
 import gzip
+import re
 import zlib
 from pathlib import Path
 
@@ -23,13 +24,21 @@ def stem(path: Path, *endings: str) -> str:
     return path.name.removesuffix(max((e for e in endings if path.name.endswith(e)), key=len, default=""))
 
 
+def safe_id(text: str) -> str:
+    """A name as an id: whatever is no letter, digit, ".", "_" or "-" becomes "_". Raises DataError for an empty one."""
+    result = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip("._-")
+    if not result:
+        raise DataError(f"A name must hold letters or digits to be an id. Got {text!r}.")
+    return result
+
+
 def by_id(folder: Path, *endings: str) -> dict[str, Path]:
     """The files of a folder by their stem, sorted. Raises DataError when two claim an id, or when there is none."""
     if not folder.is_dir():
         raise DataError(f"A source must be a folder of {' or '.join(endings)} files. Got {folder}.")
     result: dict[str, Path] = {}
     for path in files(folder, *endings):
-        case_id = stem(path, *endings)
+        case_id = safe_id(stem(path, *endings))
         if case_id in result:
             raise DataError(f"Ids must be unique. Got {case_id!r} from {result[case_id].name} and {path.name}.")
         result[case_id] = path

@@ -17,7 +17,7 @@ from missrate.core.errors import DataError
 from missrate.core.foreign import levels_of
 from missrate.core.grid import Grid
 from missrate.core.types import Entry, Map, Prediction, Scan
-from missrate.readers import _arrays, _files
+from missrate.readers import _arrays, _files, slices
 
 LESION: tuple[int, ...] = ()
 ORGAN: tuple[int, ...] = ()
@@ -34,7 +34,9 @@ class Config(Frozen):
 
 
 def recognises(root: Path) -> bool:
-    """Any .npy, or any .npz without the NIfTI file that nnU-Net lays beside its own."""
+    """Any .npy, or any .npz without the NIfTI file that nnU-Net lays beside its own; no slices with their masks."""
+    if slices.recognises(root):
+        return False
     archives = {_files.stem(path, ".npz") for path in _files.files(root, ".npz")}
     scans = {_files.stem(path, ".nii", ".nii.gz") for path in _files.files(root, ".nii", ".nii.gz")}
     return bool(_files.files(root, ".npy") or archives - scans)
