@@ -165,7 +165,7 @@ def _surroundings(
     before = [(b.start + s - low, high - b.stop - s) for (low, high), b, s in zip(spans, box, label.start, strict=True)]
     inside = np.pad(inside, before)
     around = _part(label, (x, y, z))
-    shell = ndimage.binary_dilation(inside, iterations=SHELL_VOXELS) & ~_is(around, meaning.lesion)
+    shell = _grown(inside, SHELL_VOXELS) & ~_is(around, meaning.lesion)
     organ = shell & _is(around, meaning.organ)
     near = bool(organ.any())
     if image_XYZ is None:
@@ -174,6 +174,18 @@ def _surroundings(
     shell = organ if near else shell
     mean_hu = float(hu[inside].mean())
     return mean_hu, mean_hu - float(hu[shell].mean()) if shell.any() else None, near
+
+
+def _grown(mask_XYZ: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
+    """The mask with its six neighbours, ``steps`` times: a dilation, by shifts much faster than scipy's."""
+    for _ in range(steps):
+        grown = mask_XYZ.copy()
+        for axis in range(3):
+            target, source = np.moveaxis(grown, axis, 0), np.moveaxis(mask_XYZ, axis, 0)
+            target[1:] |= source[:-1]
+            target[:-1] |= source[1:]
+        mask_XYZ = grown
+    return mask_XYZ
 
 
 def _part(label: Crop, box: Box) -> NDArray[Any]:

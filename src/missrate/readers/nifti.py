@@ -175,16 +175,24 @@ def _load(location: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
     image = _opened(path)
     shape = _three(tuple(image.shape), location)
     try:
-        if path.name.endswith(".gz"):
-            # nibabel stops at the last voxel, before the checksum: a damaged file would pass as a sound one.
-            image = type(image).from_bytes(_files.read(path, _bytes_needed(image) + LEFT_OVER))
+        # Whole: nibabel stops at the last voxel, before the checksum, and a damaged file would pass as a sound one.
+        data = _files.read(path, _bytes_needed(image) + LEFT_OVER)
         with np.errstate(all="ignore"):  # scale factors may overflow; whoever needs finite values checks them
-            values = np.asanyarray(image.dataobj)
+            values = _voxels(image, data)
     except DataError as error:
         raise DataError(f"{location} must be a whole NIfTI file. Got: {error}") from error
     except Exception as error:  # nibabel raises a dozen kinds for damaged files
         raise _damaged(location, error) from error
     return values.reshape(shape, order="A"), np.asarray(image.affine, np.float64)
+
+
+def _voxels(image: Any, data: bytes) -> NDArray[Any]:
+    """The voxels after their scale factors; not copied where there are none."""
+    proxy = image.dataobj
+    if (proxy.slope, proxy.inter) != (1.0, 0.0):
+        return np.asanyarray(type(image).from_bytes(data).dataobj)
+    count = math.prod(image.shape)
+    return np.frombuffer(data, proxy.dtype, count, proxy.offset).reshape(image.shape, order="F")
 
 
 def _opened(path: Path) -> Any:
