@@ -373,6 +373,27 @@ def compare(  # noqa: PLR0917 - typer calls it by name
             raise typer.Exit(1)
 
 
+@app.command()
+def export(  # noqa: PLR0917 - typer calls it by name
+    prepared: Annotated[Path, typer.Argument(help="Prepared data, such as missrate-STUDY/prepared/SOURCE.")],
+    to: Annotated[Literal["nnunet", "msd", "coco", "slices"], typer.Option(help="The layout.")],
+    out: Annotated[Path, typer.Option(help="An empty folder, or a begun export of the same.")],
+    split: Annotated[Path | None, typer.Option(help="A study's split.json: its parts or folds go along.")] = None,
+    window: Annotated[str, typer.Option(help="Of COCO's pictures: HU of black and of white.")] = "-100,200",
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prepared data in the layout of another tool, with the same voxels and the same patients apart."""
+    from missrate.study import outside
+
+    try:
+        low, high = (float(part) for part in window.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--window must look like -100,200. Got {window!r}.") from error
+    value = outside.export(prepared, out, to, split=split, window_hu=(low, high), workers=workers)
+    typer.echo(json.dumps(value, indent=1, sort_keys=True) if as_json else outside.told(value))
+
+
 @app.command(name="list")
 def list_shelf(
     shelf: Annotated[Literal["models", "losses", "readers", "metrics"], typer.Argument(help="Which shelf.")],

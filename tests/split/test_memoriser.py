@@ -49,15 +49,13 @@ def chance(label: NDArray[np.bool_]) -> float:
 
 def test_a_split_of_slices_rewards_memory(data: tuple[Array, NDArray[np.bool_]]) -> None:
     """This is what our split prevents, and that the memoriser below could have succeeded."""
-    image, label = (values.reshape(-1, SIDE, SIDE) for values in data)
+    image, label = data[0].reshape(-1, SIDE, SIDE), data[1].reshape(-1, SIDE, SIDE)
     tested = np.random.default_rng(1).random(len(image)) < 0.2
     assert dice_of_memoriser(image[~tested], label[~tested], image[tested], label[tested]) > 0.95
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_our_split_leaves_memory_at_chance(
-    data: tuple[Array, NDArray[np.bool_]], tmp_path: Path, seed: int
-) -> None:
+def test_our_split_leaves_memory_at_chance(data: tuple[Array, NDArray[np.bool_]], tmp_path: Path, seed: int) -> None:
     image, label = data
     cases = [
         {"case_id": f"{p}-{z}", "patient_id": str(p), "lesions": [{"volume_ml": 1.0, "voxels": 1}]}

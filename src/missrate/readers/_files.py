@@ -75,7 +75,7 @@ def _inflated(data: bytes, path: Path, most: int) -> bytes | None:
         member = isal_zlib.decompressobj(wbits=31)
         try:
             parts.append(member.decompress(data, most + 1))
-        except (isal_zlib.error, EOFError) as error:
+        except Exception as error:  # isal's own kind, which its type hints do not know
             raise DataError(f"{path} must be a whole file. Got: {error}.") from error
         most -= len(parts[-1])
         if most < 0:
