@@ -19,7 +19,8 @@ nothing.
 ``notes(root, config) -> list[str]``: what lies in the source and is no case, with the reason, such as scans without
 labels that belong to a hidden test: one sentence each, said aloud.
 
-A location is a path, perhaps followed by ``#`` and what else the reader must know; ``_files.file_of`` gives the path.
+A location is a path, perhaps followed by ``#`` and what else the reader must know, or JSON that holds all of it (and
+the state of the files, so that a change is noticed); ``_files.files_of`` gives the files.
 A format without directions (``Grid.affine`` None) keeps the order of its file: it fits the reference's array as that
 lies in the reference's own file, which ``nifti.geometry`` tells.
 """

@@ -1,5 +1,6 @@
 """Files of a folder by case id, and unzipping within a bound."""
 
+import json
 import re
 from pathlib import Path
 
@@ -42,6 +43,13 @@ def by_id(folder: Path, *endings: str) -> dict[str, Path]:
     if not result:
         raise DataError(f"{folder} must hold {' or '.join(endings)} files. Got none; perhaps look deeper.")
     return dict(sorted(result.items()))
+
+
+def files_of(location: str) -> list[Path]:
+    """The files of a location: one, or those that a location in JSON lists; none where it names no file."""
+    if location.startswith("{"):
+        return [Path(name) for name in json.loads(location).get("files", [])]
+    return [file_of(location)]
 
 
 def file_of(location: str) -> Path:

@@ -20,7 +20,7 @@ from missrate.evaluate import files, statistics, summary, tables
 from missrate.prepare.case import load_reference
 from missrate.prepare.patients import column, with_patients
 from missrate.readers._detect import Source, source_of
-from missrate.readers._files import file_of
+from missrate.readers._files import files_of
 from missrate.study.cases import run_cases
 from missrate.study.work import load_statistics
 
@@ -321,7 +321,13 @@ def _some(names: list[str]) -> str:
 
 
 def _hash(location: str | None) -> str:
-    return "none" if location is None else store.hash_file(file_of(location))
+    """Of the bytes behind a location; of one that names no file (a series, with its state) of the location itself."""
+    if location is None:
+        return "none"
+    paths = files_of(location)
+    if not paths:
+        return "sha256:" + hashlib.sha256(location.encode()).hexdigest()
+    return store.hash_file(paths[0]) if len(paths) == 1 else store.hash_files(paths)
 
 
 def _together(hashes: list[str]) -> str:
