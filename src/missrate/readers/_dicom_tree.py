@@ -80,6 +80,7 @@ def folders(root: Path) -> tuple[Path, ...]:
 @lru_cache(maxsize=4)
 def headers(root: Path, only: tuple[int, ...] | None = None) -> tuple[tuple[Header, ...], int]:
     """The headers of all DICOM files (of some folders), and how many files are none. Raises InputError, DataError."""
+    library()
     places = folders(root)
     found: list[Header] = []
     others = 0
