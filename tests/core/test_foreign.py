@@ -6,9 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from missrate.core.crop import Crop
 from missrate.core.errors import DataError
-from missrate.core.foreign import levels_of, levels_of_probability
+from missrate.core.foreign import levels_of, levels_of_probability, onto
+from missrate.core.grid import Grid
 from missrate.core.quantise import TOP, encode
+from missrate.core.types import Prediction
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
 
@@ -53,3 +56,21 @@ def test_complex_numbers_are_refused() -> None:
         levels_of(np.zeros(3, np.complex64), (1,), name="a")
     with pytest.raises(DataError, match=r"\[0, 1\]"):
         levels_of_probability(np.array([2.0]), name="a")
+
+
+def test_a_mask_that_knows_only_its_voxel_size_has_the_axes_of_the_references_file() -> None:
+    """The reference's file runs left, posterior, superior and was turned; so is the mask of the same array."""
+    values = np.zeros((4, 3, 2), np.uint16)
+    values[0, 1, 1] = TOP
+    reference = Grid.of((4, 3, 2), np.diag([0.8, 0.8, 2.5, 1.0]))
+    own = Grid.of((4, 3, 2), np.diag([0.8, 0.8, 2.5, 1.0]))
+    placed, warning = onto(Prediction(Crop.whole(values, own), "mask"), reference, "LPS", only_voxel_size=True)
+    assert warning is None
+    assert isinstance(placed, Prediction)
+    assert (placed.levels.full() == values[::-1, ::-1]).all()
+    turned = Grid.of((3, 4, 2), np.diag([0.7, 0.8, 2.5, 1.0]))
+    mixed = Grid.of((4, 3, 2), np.diag([0.8, 0.7, 2.5, 1.0]))
+    placed, warning = onto(Prediction(Crop.whole(values, mixed), "mask"), turned, "PRS", only_voxel_size=True)
+    assert warning is None, "sizes go along with their axes"
+    assert isinstance(placed, Prediction)
+    assert placed.levels.full().shape == (3, 4, 2)

@@ -21,6 +21,7 @@ from missrate.core.errors import DataError
 from missrate.core.quantise import TOP
 from missrate.readers import _pickle, evalseg
 from tests.readers import written
+from tests.readers.test_nifti import save
 from tests.readers.written import of_mask, pickled, segment, segment_array
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "evalseg"
@@ -324,6 +325,33 @@ def test_tuples_within_tuples_are_neither_hashed_nor_shown() -> None:
         _pickle.loads(b"}" + deep + b"Ns.", name="")
     with pytest.raises(DataError, match="no name"):
         _pickle.loads(b"N" + deep + b"R.", name="")
+
+
+def test_a_set_with_images_beside_it(tmp_path: Path) -> None:
+    """evalseg holds its axes as the scan's file does: here left and posterior, so RAS+ turns both."""
+    values = np.zeros((6, 5, 4), np.uint8)
+    values[1, 0, 2] = 1
+    written.evalseg(tmp_path / "GroundTruth", "007", values)
+    written.evalseg(tmp_path / "GroundTruth", "008", values)
+    affine = np.diag([-0.8, -0.8, 2.5, 1.0])
+    save(tmp_path / "images" / "007.nii.gz", np.zeros((6, 5, 4), np.int16), affine)
+    assert evalseg.recognises(tmp_path)
+    first, second = evalseg.find(tmp_path, evalseg.Config())
+    assert (second.image, first.case_id) == (None, "007")
+    label, scan = evalseg.load_reference(str(first.label)), evalseg.load_image(str(first.image))
+    assert label.grid == scan.grid
+    assert (label.full() == values[::-1, ::-1]).all()
+    save(tmp_path / "scans" / "007.nii.gz", np.zeros((6, 5, 4), np.int16), np.diag([-0.8, -0.8, 2.0, 1.0]))
+    (other, _) = evalseg.find(tmp_path, evalseg.Config(images="scans"))
+    with pytest.raises(DataError, match=r"must have one voxel size.*perhaps say what is right in `voxel_mm`"):
+        evalseg.load_reference(str(other.label))
+    stated = evalseg.find(tmp_path, evalseg.Config(images="scans", voxel_mm={"007": (0.8, 0.8, 2.0)}))[0]
+    assert evalseg.load_reference(str(stated.label)).grid.spacing_mm == pytest.approx((0.8, 0.8, 2.0))
+    save(tmp_path / "scans" / "007.nii.gz", np.zeros((5, 6, 4), np.int16), affine)
+    with pytest.raises(DataError, match="must have one shape"):
+        evalseg.load_reference(str(other.label))
+    with pytest.raises(DataError, match="`images` must be a folder"):
+        evalseg.find(tmp_path, evalseg.Config(images="nowhere"))
 
 
 def test_a_bomb_and_a_cut_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from missrate.core.crop import Crop
 from missrate.core.errors import DataError, GridError
-from missrate.core.grid import Grid, as_ras, index_as_ras, require_same
+from missrate.core.grid import Grid, as_ras, index_as_ras, oriented, require_same, to_ras
 from missrate.core.quantise import TOP, encode
 from missrate.core.types import Points, Prediction
 
@@ -75,8 +75,8 @@ def onto(
 
     Places that are voxels become those of the RAS+ array. A map that knows pixels only holds its axes as the
     reference's file does (``axcodes``) and is turned. Where a format keeps no more of its grid than the voxel size
-    (``only_voxel_size``), that of the reference counts, and another one is the warning. Raises GridError when the two
-    are not the same grid.
+    (``only_voxel_size``), that of the reference counts, and another one is the warning; its axes are those of the
+    reference's file, too. Raises GridError when the two are not the same grid.
     """
     if isinstance(prediction, Points):
         return _points_onto(prediction, grid, axcodes), None
@@ -92,6 +92,10 @@ def onto(
         )
     warning = None
     if only_voxel_size:
+        if axcodes != "RAS":
+            spacing = levels.grid.spacing_mm
+            turned, own = to_ras(levels.full(), oriented(axcodes, spacing or (1.0, 1.0, 1.0)))
+            levels = Crop.whole(turned, own if spacing else Grid.of(turned.shape, None))
         require_same(grid, Grid.of(levels.grid.shape, None), names=("reference", "prediction"))
         mine, theirs = grid.spacing_mm, levels.grid.spacing_mm
         if mine and theirs and not np.allclose(mine, theirs, rtol=1e-3):

@@ -89,6 +89,15 @@ def as_ras(values: NDArray[np.generic], axcodes: str) -> NDArray[np.generic]:
     return np.asarray(apply_orientation(values, ornt_transform(axcodes2ornt(axcodes), axcodes2ornt("RAS"))))
 
 
+def oriented(axcodes: str, spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
+    """An affine whose axes run as ``axcodes`` say, with these voxel sizes, at no place in particular."""
+    affine = np.eye(4)
+    for axis, (world, sign) in enumerate(axcodes2ornt(axcodes)):
+        affine[:3, axis] = 0.0
+        affine[int(world), axis] = sign * spacing_mm[axis]
+    return affine
+
+
 def index_as_ras(index_CX: NDArray[np.floating], axcodes: str, shape_XYZ: tuple[int, int, int]) -> NDArray[np.float64]:
     """Voxel indices (C, 3) of an array whose axes run as ``axcodes`` say, as indices of the RAS+ array."""
     back = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axcodes))

@@ -116,6 +116,12 @@ def load_prediction(location: str, labels: tuple[int, ...]) -> Prediction:
     return Prediction(Crop.whole(levels, label.grid), "mask")
 
 
+def geometry(location: str) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+    """Shape and affine of the series' own axes (columns, rows, slices), before they are turned to RAS+."""
+    about = json.loads(location)
+    return _dicom_volume.geometry(_files_of(about), about["case"])
+
+
 def _sorted_out(root: Path, config: Config) -> tuple[dict[str, list[Header]], list[Header]]:
     """The CT series that can be scans, each file by its number in the series, and the references."""
     found, _ = _dicom_tree.headers(root)
@@ -157,11 +163,11 @@ def _entry(
                 "references": [[r.folder, r.instance] for r in own],
                 "state_of_label": _state([r.path for r in own]),
             }
-    image = json.dumps(place, sort_keys=True)
+    image = json.dumps(place)
     if label is None:
         return Entry(case_id, patient_id, image, None)
     settings = {"structures": config.structures, "flip": config.flip_labels}
-    return Entry(case_id, patient_id, image, json.dumps(place | label | settings, sort_keys=True))
+    return Entry(case_id, patient_id, image, json.dumps(place | label | settings))
 
 
 def _names(root: Path, series: dict[str, list[Header]], config: Config) -> dict[str, str]:

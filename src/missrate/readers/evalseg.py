@@ -19,23 +19,29 @@ from missrate.core.config import Frozen
 from missrate.core.crop import Box, Crop, union
 from missrate.core.errors import DataError
 from missrate.core.foreign import levels_of
-from missrate.core.grid import Grid
+from missrate.core.grid import Grid, to_ras
 from missrate.core.types import Entry, Map, Prediction, Scan
-from missrate.readers import _files, _pickle
+from missrate.readers import _files, _pickle, nifti
 
 ONLY_VOXEL_SIZE = True
 LESION: tuple[int, ...] = (1,)
 ORGAN: tuple[int, ...] = ()
 
 ENDINGS = (".pkl", ".pkl.gz")
+REFERENCES, IMAGE = "GroundTruth", "#image="
 MOST_BYTES = 2**28
 MOST_VOXELS = 2**30
 """What a file may hold unzipped, and the scan that it may speak of: 1024 voxels a side."""
 
 
 class Config(Frozen):
-    """A folder of NNN.pkl.gz. ``voxel_mm`` states the true voxel size of single cases whose file has a wrong one."""
+    """``voxel_mm`` states the true voxel size of single cases whose file has a wrong one.
 
+    ``images``: a folder of NIfTI scans with the same ids, below the root or elsewhere; ``images`` beside
+    ``GroundTruth`` is found without it.
+    """
+
+    images: str | None = None
     voxel_mm: dict[str, tuple[float, float, float]] = Field(default_factory=dict)
 
 
@@ -48,29 +54,51 @@ class Piece:
 
 
 def recognises(root: Path) -> bool:
-    """Pickles, and no files of nnU-Net, which lays its own pickles beside its arrays."""
+    """Pickles, flat or in ``GroundTruth``, and no files of nnU-Net, which lays its own pickles beside its arrays."""
+    root = root / REFERENCES if (root / REFERENCES).is_dir() else root
     return bool(_files.files(root, *ENDINGS)) and not _files.files(root, ".npz", ".nii", ".nii.gz")
 
 
 def find(root: Path, config: Config) -> list[Entry]:
-    """Every file of the folder, sorted; the case id is its name, its location ends in a voxel size that was stated.
+    """Every file of the folder (of its ``GroundTruth``, where it has one), sorted; the case id is its name.
 
     Raises DataError when there is none, and for a voxel size of a case that does not exist.
     """
-    paths = _files.by_id(root, *ENDINGS)
+    images = _images(root, config)
+    paths = _files.by_id(root / REFERENCES if (root / REFERENCES).is_dir() else root, *ENDINGS)
     unknown = sorted(config.voxel_mm.keys() - paths.keys())
     if unknown:
         raise DataError(f"`voxel_mm` must name cases of {root}. Got {', '.join(unknown)}.")
-    return [Entry(c, c, None, f"{path}{_stated(config.voxel_mm.get(c))}") for c, path in paths.items()]
+    cases = sorted(paths.keys() | images.keys())
+    return [_entry(c, images.get(c), paths.get(c), config.voxel_mm.get(c)) for c in cases]
 
 
-def _stated(voxel_mm: tuple[float, float, float] | None) -> str:
-    return "" if voxel_mm is None else "#" + ",".join(f"{side:.9g}" for side in voxel_mm)
+def _images(root: Path, config: Config) -> dict[str, Path]:
+    """NIfTI scans by id; none where there is no folder of them. Raises DataError for one that was named in vain."""
+    if config.images is None:
+        return nifti.by_id(root / "images") if (root / REFERENCES).is_dir() else {}
+    if not (root / config.images).is_dir():
+        raise DataError(f"`images` must be a folder. Got {root / config.images}.")
+    return nifti.by_id(root / config.images)
+
+
+def _entry(case_id: str, image: Path | None, mask: Path | None, voxel_mm: tuple[float, float, float] | None) -> Entry:
+    """The mask's location goes on with ``#`` and a voxel size that was stated, and ``#image=`` and its scan."""
+    stated = "" if voxel_mm is None else "#" + ",".join(f"{side:.9g}" for side in voxel_mm)
+    beside = "" if image is None else f"{IMAGE}{image}"
+    return Entry(
+        case_id,
+        case_id,
+        None if image is None else str(image),
+        None if mask is None else f"{mask}{stated}{beside}",
+    )
 
 
 def load_image(location: str) -> Scan:
-    """Raises DataError: evalseg keeps masks only."""
-    raise DataError(f"An evalseg file must serve as a label or a prediction. Got {location} as an image.")
+    """The NIfTI scan of a mask. Raises DataError: evalseg itself keeps masks only."""
+    if not location.endswith(nifti.ENDINGS):
+        raise DataError(f"An evalseg file must serve as a label or a prediction. Got {location} as an image.")
+    return nifti.load_image(location)
 
 
 def load_map(location: str) -> Map:
@@ -81,13 +109,33 @@ def load_map(location: str) -> Map:
 
 def load_reference(location: str) -> Crop:
     """The label map within the box around all segments. Raises DataError for fractions as for any other damage."""
+    location, _, image = location.partition(IMAGE)
     grid, pieces = _decoded(location)
-    return _pasted(pieces, grid)
+    crop = _pasted(pieces, grid)
+    return _on_image(crop, image, location) if image else crop
+
+
+def _on_image(crop: Crop, image: str, name: str) -> Crop:
+    """A mask on the grid of its scan: its axes are those of the scan's file, before that is turned to RAS+.
+
+    Raises DataError for another shape or voxel size.
+    """
+    shape, affine = nifti.geometry(image)
+    if shape != crop.grid.shape:
+        raise DataError(f"{name} and its scan must have one shape. Got {crop.grid.shape} and {shape}.")
+    size = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.allclose(size, crop.grid.spacing_mm or 0.0, rtol=1e-3):
+        raise DataError(
+            f"{name} and its scan must have one voxel size. Got {crop.grid.spacing_mm} and {size.round(5).tolist()}; "
+            "perhaps say what is right in `voxel_mm`."
+        )
+    turned, grid = to_ras(crop.full(), affine)
+    return Crop.whole(turned, grid)
 
 
 def load_prediction(location: str, labels: tuple[int, ...]) -> Prediction:
     """The levels within the box around all segments; always a mask."""
-    grid, pieces = _decoded(location)
+    grid, pieces = _decoded(location.partition(IMAGE)[0])
     # Piece by piece: the box around them may be most of a scan, the pieces are little.
     levels = [Piece(levels_of(piece.values_XYZ, labels, name=location)[0], piece.box) for piece in pieces]
     return Prediction(_pasted(levels, grid), "mask")

@@ -16,7 +16,7 @@ from missrate.core.errors import DataError
 from missrate.core.foreign import levels_of
 from missrate.core.grid import Grid, axcodes, to_ras
 from missrate.core.types import Entry, Map, Prediction, Scan
-from missrate.readers import _files
+from missrate.readers import _dataset_json, _files
 
 LESION: tuple[int, ...] = ()
 ORGAN: tuple[int, ...] = ()
@@ -25,6 +25,7 @@ ORGAN: tuple[int, ...] = ()
 IMAGES = ("imagesTr", "images", "image", "ct")
 LABELS = ("labelsTr", "labels", "label", "masks", "segmentations")
 ENDINGS = (".nii", ".nii.gz")
+FLIPPED = "#flip="
 LEFT_OVER = 2**20
 """Bytes that may follow the voxels."""
 LABEL_WORDS = re.compile(r"(mask|label|seg|segmentation|tumou?r|lesion|gt)s?$", re.IGNORECASE)
@@ -34,16 +35,25 @@ Pair = tuple[Path | None, Path | None]
 
 
 class Config(Frozen):
-    """``role``: what a flat folder holds. ``patient``: a pattern whose first group is the patient in the case id."""
+    """``role``: what a flat folder holds. ``patient``: a pattern whose first group is the patient in the case id.
+
+    ``flip_labels``: axes along which label maps are mirrored in RAS+ while their grid stays, such as "y".
+    """
 
     role: Literal["pairs", "images", "labels"] = "pairs"
     images: str | None = None
     labels: str | None = None
     patient: str = Field(default="(.*)", min_length=1)
+    flip_labels: str = Field(default="", pattern="^[xyz]{0,3}$")
 
 
 def recognises(root: Path) -> bool:
-    """NIfTI files in a known layout, or flat without the .npz of the same name that nnU-Net lays beside them."""
+    """NIfTI files in a known layout, or flat without the .npz of the same name that nnU-Net lays beside them.
+
+    Not what a description makes a set of the Decathlon or of nnU-Net.
+    """
+    if _dataset_json.kind(root):
+        return False
     flat = {_stem(path) for path in _nifti_files(root)}
     if flat:
         return not flat & {_files.stem(path, ".npz") for path in _files.files(root, ".npz")}
@@ -64,13 +74,14 @@ def find(root: Path, config: Config) -> list[Entry]:
     if config.role == "pairs":
         pairs = _pairs(root, config)
     elif config.role == "images":
-        pairs = {case_id: (path, None) for case_id, path in _by_id(root).items()}
+        pairs = {case_id: (path, None) for case_id, path in by_id(root).items()}
     else:
-        flat: dict[str, Path | None] = {**_by_id(root)} or {k: label for k, (_, label) in _pairs(root, config).items()}
+        flat: dict[str, Path | None] = {**by_id(root)} or {k: label for k, (_, label) in _pairs(root, config).items()}
         pairs = {case_id: (None, path) for case_id, path in flat.items() if path is not None}
     if not pairs:
         raise DataError(f"{root} must hold .nii or .nii.gz files in a known layout. Got none; perhaps look deeper.")
-    return [_entry(case_id, image, label, config.patient) for case_id, (image, label) in sorted(pairs.items())]
+    flip = FLIPPED + config.flip_labels if config.flip_labels else ""
+    return [entry(case, image, label, config.patient, flip) for case, (image, label) in sorted(pairs.items())]
 
 
 def load_image(location: str) -> Scan:
@@ -82,13 +93,14 @@ def load_image(location: str) -> Scan:
 
 def load_map(location: str) -> Map:
     """The label map as integers in RAS+. Raises DataError when a value is not a whole number."""
-    values, affine = _load(location)
+    path, _, flip = location.partition(FLIPPED)
+    values, affine = _load(path)
     if not np.issubdtype(values.dtype, np.integer):
         if not (np.abs(values) < 2**31).all() or (values != np.rint(values)).any():
             raise DataError(f"A label map must hold whole numbers. Got fractions or NaN in {location}.")
         values = values.astype(np.int32)
-    turned, grid = _turned(values, affine, location)
-    return Map(turned, grid)
+    turned, grid = _turned(values, affine, path)
+    return Map(np.flip(turned, tuple("xyz".index(axis) for axis in flip)) if flip else turned, grid)
 
 
 def load_reference(location: str) -> Crop:
@@ -111,7 +123,7 @@ def load_prediction(location: str, labels: tuple[int, ...]) -> Prediction:
 
 def geometry(location: str) -> tuple[tuple[int, ...], NDArray[np.float64]]:
     """Shape and affine of the file's own axes, before they are turned to RAS+; no voxel is read."""
-    image = _opened(Path(location))
+    image = _opened(Path(location.partition(FLIPPED)[0]))
     return _three(tuple(image.shape), location), np.asarray(image.affine, np.float64)
 
 
@@ -119,10 +131,16 @@ def _pairs(root: Path, config: Config) -> dict[str, Pair]:
     images = _subfolder(root, config.images, IMAGES)
     labels = _subfolder(root, config.labels, LABELS)
     if images is not None or labels is not None:
-        left = _by_id(images) if images else {}
-        right = _by_id(labels) if labels else {}
+        left = by_id(images) if images else {}
+        right = by_id(labels) if labels else {}
         return {case_id: (left.get(case_id), right.get(case_id)) for case_id in left.keys() | right.keys()}
-    return {folder.name: _in_case_folder(folder) for folder in root.iterdir() if _nifti_files(folder)}
+    found: dict[str, Pair] = {}
+    for folder in sorted(path for path in root.iterdir() if _nifti_files(path)):
+        case_id = _files.safe_id(folder.name)
+        if case_id in found:
+            raise DataError(f"Ids must be unique. Got {case_id!r} twice in {root}.")
+        found[case_id] = _in_case_folder(folder)
+    return found
 
 
 def _in_case_folder(folder: Path) -> Pair:
@@ -144,11 +162,11 @@ def _subfolder(root: Path, named: str | None, known: tuple[str, ...]) -> Path | 
     return next((root / name for name in known if (root / name).is_dir()), None)
 
 
-def _by_id(folder: Path) -> dict[str, Path]:
+def by_id(folder: Path) -> dict[str, Path]:
     """Files of one folder by case id: the name without its ending and without nnU-Net's channel ``_0000``."""
     result: dict[str, Path] = {}
     for path in _nifti_files(folder):
-        case_id = _stem(path).removesuffix("_0000")
+        case_id = _files.safe_id(_stem(path).removesuffix("_0000"))
         if case_id in result:
             raise DataError(f"Ids must be unique. Got {case_id!r} from {result[case_id].name} and {path.name}.")
         result[case_id] = path
@@ -163,11 +181,12 @@ def _stem(path: Path) -> str:
     return _files.stem(path, *ENDINGS)
 
 
-def _entry(case_id: str, image: Path | None, label: Path | None, patient: str) -> Entry:
+def entry(case_id: str, image: Path | None, label: Path | None, patient: str, flip: str = "") -> Entry:
+    """A case whose patient is the first group of a pattern that fits its id. Raises DataError where it does not."""
     match = re.match(patient, case_id)
     if match is None or not match.groups():
         raise DataError(f"`patient` must be a pattern with a group that fits each case. Got {patient!r}: {case_id!r}.")
-    return Entry(case_id, match.group(1), str(image) if image else None, str(label) if label else None)
+    return Entry(case_id, match.group(1), str(image) if image else None, f"{label}{flip}" if label else None)
 
 
 def _load(location: str) -> tuple[NDArray[Any], NDArray[np.float64]]:

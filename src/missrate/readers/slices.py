@@ -336,5 +336,6 @@ def _location(paths: list[Path | None], config: Config) -> str | None:
         return None
     states = [(path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     state = hashlib.sha256(repr(states).encode()).hexdigest()[:12]
+    # Not sorted: of two masks the later one wins.
     needed = config.model_dump(mode="json", include={"hu_range", "spacing_mm", "mask_threshold", "npz"})
-    return json.dumps({"files": [str(path) for path in files], "config": needed, "state": state}, sort_keys=True)
+    return json.dumps({"files": [str(path) for path in files], "config": needed, "state": state})

@@ -102,7 +102,7 @@ def import_predictions(
                 raise DataError("A study's predictions must be maps. Got a table of candidates; use missrate evaluate.")
             facts = store.read_json(data.case_folder(case_id) / "case.json", store.CASE)
             grid = store.grid_from_json(facts["grid"])
-            turned = facts.get("source_axcodes", "RAS")
+            turned = facts.get("source_axcodes") or "RAS"
             lossy = getattr(shelf, "ONLY_VOXEL_SIZE", False)
             placed, warning = foreign.onto(predicted, grid, turned, only_voxel_size=lossy)
             assert isinstance(placed, Prediction)
