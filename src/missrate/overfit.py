@@ -8,8 +8,8 @@ import numpy as np
 
 from missrate.core.errors import InputError
 from missrate.core.recipe import Recipe
-from missrate.core.store import ViewedCase
 from missrate.core.types import IGNORED, LESION
+from missrate.core.viewed import ViewedCase
 from missrate.predict.run2d import load_run, predict_image
 from missrate.train.loop import train
 

@@ -17,7 +17,7 @@ def test_every_member_has_a_description_and_no_part_is_one() -> None:
 
 
 def test_an_unknown_name_lists_the_known_and_the_near() -> None:
-    known = "candidates, evalseg, nifti, nnunet_npz, npy, phantom"
+    known = "candidates, dicom, evalseg, msd, nifti, nnunet, nnunet_npz, npy, phantom, slices"
     with pytest.raises(UnknownNameError, match=rf"readers must be one of {known}\. Got 'nifty'\. Perhaps 'nifti'\."):
         catalog.load("readers", "nifty")
 

@@ -5,9 +5,12 @@ import multiprocessing
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from missrate.core import store
 from missrate.core.crop import Crop
@@ -114,3 +117,32 @@ def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: P
     holder.join()
     with store.lock(tmp_path):
         pass
+
+
+@settings(max_examples=30)
+@given(st.tuples(st.integers(1, 40), st.integers(1, 300), st.integers(1, 270)), st.randoms(use_true_random=False))
+def test_any_box_of_a_stored_scan_is_that_of_the_whole(
+    tmp_path_factory: pytest.TempPathFactory, shape_ZYX: tuple[int, int, int], random: Any
+) -> None:
+    shape = shape_ZYX[::-1]
+    values = np.random.default_rng(random.randrange(99)).integers(-1000, 3000, shape).astype(np.int16)
+    grid = Grid.of(shape, np.diag([0.7, 0.8, 2.5, 1.0]))
+    path = tmp_path_factory.mktemp("x") / "image.b2nd"
+    store.write_image(path, values, grid)
+    image = store.Image(path)
+    assert image.grid == grid
+    assert (image.whole() == values).all()
+    spans = [sorted(random.sample(range(n + 1), 2)) for n in shape]
+    x, y, z = (slice(*span) for span in spans)
+    assert (image.box((x, y, z)) == values[x, y, z]).all()
+    assert (image.slab(z.start, z.stop) == values[:, :, z]).all()
+
+
+@pytest.mark.parametrize("keep", [0, 10, 200, 3000])
+def test_a_truncated_scan_is_refused(tmp_path: Path, keep: int) -> None:
+    values = np.random.default_rng(0).integers(-1000, 3000, (64, 64, 9)).astype(np.int16)
+    path = tmp_path / "image.b2nd"
+    store.write_image(path, values, Grid.of(values.shape, None))
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(StoreError, match="must be a scan of missrate"):
+        store.Image(path).whole()

@@ -13,6 +13,7 @@ from missrate.core.grid import Grid
 from missrate.core.quantise import TOP, decode, encode
 from missrate.core.recipe import PredictConfig, Recipe, TrainConfig
 from missrate.core.view import View
+from missrate.core.viewed import ViewedCase, write_view
 from missrate.predict import run2d
 
 BRIGHT = '''
@@ -176,9 +177,8 @@ def materialised(folder: Path, view: View) -> tuple[Path, NDArray[np.int16], Gri
     image_XYZ, grid = scan()
     box = view.box(image_XYZ)
     seen_XYZ = view.apply_image(image_XYZ, grid)
-    nowhere = np.zeros(0, np.int32)
-    case = store.ViewedCase("a", "p", seen_XYZ, np.zeros(seen_XYZ.shape, np.uint8), nowhere, box, grid)
-    store.write_view(folder / "views", case)
+    case = ViewedCase.of(("a", "p"), seen_XYZ, np.zeros(seen_XYZ.shape, np.uint8), box, grid)
+    write_view(folder / "views", case)
     return folder / "views", image_XYZ, grid
 
 

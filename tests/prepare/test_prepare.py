@@ -10,6 +10,7 @@ from missrate.core import store
 from missrate.core.errors import DataError
 from missrate.core.types import IGNORED, LESION, ORGAN, Entry, LabelMeaning
 from missrate.core.view import View
+from missrate.core.viewed import read_view
 from missrate.prepare.case import prepare_case
 from missrate.prepare.manifest import finish
 from missrate.prepare.patients import with_patients
@@ -167,7 +168,7 @@ def test_view_is_materialised_once_with_its_lesion_slices(tmp_path: Path) -> Non
     folder = tmp_path / "view"
     for _ in range(2):
         materialise(store.Prepared(tmp_path / "out"), "a", "a", view=View(spacing_mm=2.0), folder=folder)
-    seen = store.read_view(folder, "a")
+    seen = read_view(folder, "a")
     assert seen.image_XYZ.shape == seen.label_XYZ.shape == (6, 5, 6)
     assert seen.lesion_slices.tolist() == [2, 3]
     assert seen.grid.shape == (12, 10, 6)

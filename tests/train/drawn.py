@@ -6,9 +6,9 @@ import numpy as np
 
 from missrate.core.grid import Grid
 from missrate.core.recipe import Recipe, TrainConfig
-from missrate.core.store import ViewedCase
 from missrate.core.types import LESION
 from missrate.core.view import View
+from missrate.core.viewed import ViewedCase
 
 TINY = str(Path(__file__).with_name("tiny.py"))
 
@@ -25,10 +25,9 @@ def case(
     label_XYZ = np.zeros(shape, np.uint8)
     if lesion is not None:
         label_XYZ[lesion] = LESION
-    lesion_slices = np.flatnonzero((label_XYZ == LESION).any(axis=(0, 1))).astype(np.int32)
     box = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
     image_XYZ = (100 * x + y + z).astype(np.int16)
-    return ViewedCase(case_id, patient_id or case_id, image_XYZ, label_XYZ, lesion_slices, box, Grid(shape, None))
+    return ViewedCase.of((case_id, patient_id or case_id), image_XYZ, label_XYZ, box, Grid(shape, None))
 
 
 def cohort() -> list[ViewedCase]:

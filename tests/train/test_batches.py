@@ -6,7 +6,7 @@ import pytest
 from missrate.core.errors import InputError
 from missrate.core.recipe import Recipe
 from missrate.core.types import LESION
-from missrate.train.batches import batch, batches, lesion_slices, validation_batch
+from missrate.train.batches import Grouped, batch, batches, lesion_slices, validation_batch, volume_batch
 from tests.train import drawn
 
 STEPS = range(200)
@@ -130,3 +130,39 @@ def test_batches_made_ahead_are_those_of_their_steps() -> None:
     for step, (image_BCXY, _) in zip(range(3, 7), batches(cases, recipe, range(3, 7)), strict=True):
         assert np.array_equal(image_BCXY, batch(cases, recipe, step)[0])
     assert list(batches(cases, recipe, [])) == []
+
+
+def test_grouping_before_changes_nothing() -> None:
+    cases = drawn.cohort()
+    grouped = Grouped.of(cases[::-1])
+    for step in range(5):
+        once, again = batch(cases, drawn.recipe(), step), batch(cases, drawn.recipe(), step, grouped)
+        assert np.array_equal(once[0], again[0]) and np.array_equal(once[1], again[1])
+
+
+def test_hu_are_rounded_before_the_window() -> None:
+    """The window of 2000 HU shows whole HU only, whatever scale and shift were drawn."""
+    recipe = drawn.recipe(scale=0.3, shift_hu=50.0, batch=16)
+    hu = batch(drawn.cohort(), recipe, 7)[0].astype(np.float64) * 2000
+    assert np.abs(hu - np.rint(hu)).max() < 1e-3
+    assert np.unique(np.rint(hu)).size > 100
+
+
+def test_patches_of_three_dimensions_follow_the_same_rules() -> None:
+    cases, recipe = drawn.cohort(), plain(batch=8, lesion_share=0.5)
+    image_BCXYZ, label_BXYZ = volume_batch(cases, recipe, 0, (6, 5, 4))
+    assert image_BCXYZ.shape == (8, 1, 6, 5, 4) and label_BXYZ.shape == (8, 6, 5, 4)
+    assert (label_BXYZ == LESION).any(axis=(1, 2, 3)).sum() >= 4
+    again = volume_batch(cases[::-1], recipe, 0, (6, 5, 4))
+    assert np.array_equal(again[0], image_BCXYZ) and np.array_equal(again[1], label_BXYZ)
+    for image_XYZ in np.rint(image_BCXYZ[:, 0] * 2000).astype(int):  # HU = 100 x + y + z wherever it was cut
+        assert (np.diff(image_XYZ, axis=0) == 100).all()
+        assert (np.diff(image_XYZ, axis=1) == 1).all() and (np.diff(image_XYZ, axis=2) == 1).all()
+
+
+def test_a_patch_larger_than_the_scan_has_air_around_it() -> None:
+    image_BCXYZ, label_BXYZ = volume_batch(
+        [drawn.case("a", shape=(4, 5, 3), lesion=np.s_[1:2, 1:3, 1:2])], plain(batch=2), 0, (6, 6, 6)
+    )
+    assert (np.count_nonzero(image_BCXYZ, axis=(1, 2, 3, 4)) <= 4 * 5 * 3).all()
+    assert (label_BXYZ == LESION).any()

@@ -95,9 +95,14 @@ class View(Frozen):
 
     def normalise(self, image: NDArray[np.integer]) -> NDArray[np.float32]:
         """HU to [0, 1] through the window; any shape."""
+        return self.windowed(image.astype(np.float32))
+
+    def windowed(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``normalise`` of HU that are floats already. In place."""
         low, high = self.window_hu
-        scaled: NDArray[np.float32] = (image.astype(np.float32) - np.float32(low)) / np.float32(high - low)
-        return np.clip(scaled, 0.0, 1.0, out=scaled)
+        hu -= np.float32(low)
+        hu /= np.float32(high - low)
+        return np.clip(hu, 0.0, 1.0, out=hu)
 
     def slab(self, image_XYZ: NDArray[np.int16], z: int) -> NDArray[np.float32]:
         """Slice ``z`` and its neighbours as channels, shape (context_slices, X, Y), in [0, 1]; edges repeat."""

@@ -22,6 +22,7 @@ from missrate.core.precision import uses_bf16
 from missrate.core.quantise import encode
 from missrate.core.recipe import Recipe, read_recipe
 from missrate.core.types import Prediction
+from missrate.core.viewed import read_view
 from missrate.models._build import build_model
 
 Z_CHUNK = 8
@@ -135,7 +136,7 @@ def predict_case(run: Path, views_folder: Path, case_id: str, out: Path, *, reci
     if out.exists():
         return
     loaded = load_run(run, recipe)
-    case = store.read_view(views_folder, case_id)
+    case = read_view(views_folder, case_id)
     probability_XYZ = predict_image(loaded, case.image_XYZ)
     native_XYZ = loaded.recipe.view.invert(probability_XYZ, case.box, case.grid)
     store.write_prediction(out, Prediction(Crop.whole(_levels(native_XYZ), case.grid), "probability"))

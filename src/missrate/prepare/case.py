@@ -67,6 +67,5 @@ def _load(reader: Any, entry: Entry, *, images: bool) -> tuple[Scan | None, Crop
 def _store(target: Path, examined: Examined, meaning: LabelMeaning) -> None:
     label = examined.label
     if examined.image_XYZ is not None:
-        grid = store.grid_to_json(label.grid)
-        store.write_volume(target / "image.b2nd", examined.image_XYZ, {"grid": grid})
+        store.write_image(target / "image.b2nd", examined.image_XYZ, label.grid)
     store.write_crop(target / "label.b2nd", label, {"meaning": meaning.model_dump()})

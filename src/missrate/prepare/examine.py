@@ -51,7 +51,7 @@ def examine(scan: Scan | None, label: Crop, meaning: LabelMeaning) -> Examined:
         "grid": store.grid_to_json(small.grid),
         "spacing_mm": small.grid.spacing_mm and [round(side, 5) for side in small.grid.spacing_mm],
         "source_axcodes": None if scan is None else scan.source_axcodes,
-        "image_hash": None if image_XYZ is None else store.hash_array(image_XYZ),
+        "image_hash": None if image_XYZ is None else store.hash_array(image_XYZ.transpose(2, 1, 0)),
         # The place in the scan counts: two small lesions of one shape are not the same label. Empty ones say nothing.
         "label_hash": f"{store.hash_array(small.values_XYZ)} at {small.start}" if counts else None,
         "label_voxels": {str(value): count for value, count in counts.items()},
@@ -79,7 +79,11 @@ class _Spot:
 
 def _image(scan: Scan) -> tuple[NDArray[np.int16], dict[str, Any]]:
     values = scan.values_XYZ
-    low, high = float(values.min()), float(values.max())  # NaN comes through both
+    straight = values[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in values.strides)]
+    low, high = (
+        float(straight.min()),
+        float(straight.max()),
+    )  # NaN comes through both; backwards takes three times as long
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = int((~np.isfinite(values)).sum())
         raise DataError(f"HU must be finite. Got {bad} voxels that are NaN or infinite; perhaps a failed export.")
@@ -105,12 +109,12 @@ def _not_hu(intensity: str, low: float, high: float) -> str:
 
 
 def _int16(values: NDArray[Any], low: float, high: float) -> NDArray[np.int16]:
-    """Rounded and clipped, in C order."""
+    """Rounded and clipped, x nearest in memory, as scans mostly come and as they are stored."""
     if values.dtype.kind == "f":
         values = np.rint(values)
     if low < INT16.min or high > INT16.max:
         values = np.clip(values, INT16.min, INT16.max)
-    return np.ascontiguousarray(values.astype(np.int16, copy=False))
+    return np.asfortranarray(values, np.int16)
 
 
 def _counts(values_XYZ: NDArray[Any], meaning: LabelMeaning) -> dict[int, int]:

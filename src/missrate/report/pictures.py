@@ -57,11 +57,11 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What of a case is needed for pictures of it; ``image_XYZ`` None: there is none."""
+    """What of a case is needed for pictures of it; ``image`` None: there is none."""
 
     case_id: str
     label: Crop
-    image_XYZ: NDArray[np.int16] | None
+    image: store.Image | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,7 @@ def missed(material: Material) -> list[Picture]:
 
 
 def _load(data: store.Prepared, case_id: str) -> _Case:
-    path = data.case_folder(case_id) / "image.b2nd"
-    return _Case(case_id, data.load_label(case_id), store.read_volume(path)[0] if path.exists() else None)
+    return _Case(case_id, data.load_label(case_id), data.image(case_id))
 
 
 def _picture(material: Material, arm: Arm, row: Row, scan: _Case) -> Picture:
@@ -135,7 +134,7 @@ def _picture(material: Material, arm: Arm, row: Row, scan: _Case) -> Picture:
     contrast = "undefined" if about["contrast_hu"] is None else f"{about['contrast_hu']:+.0f} HU".replace("-", "−")
     threshold = arm.threshold(fold)
     score = f"highest probability {float(row['peak_probability']):.3f} (threshold {threshold:.3g})"
-    without = " (no image)" if scan.image_XYZ is None else ""
+    without = " (no image)" if scan.image is None else ""
     lines = [
         f"patient {row['patient_id']}, case {row['case_id']}, lesion {row['lesion']}",
         f"{optional(about['diameter_mm'], ' mm')}, {optional(about['volume_ml'], ' ml')}, contrast {contrast}{without}",
@@ -152,10 +151,10 @@ def _slice(material: Material, arm: Arm, fold: int | None, scan: _Case, z: int) 
     spacing_x, spacing_y, _ = scan.label.grid.spacing_mm or (1.0, 1.0, 1.0)
     reference_YX, spacing_YX = plane(scan.label, z) == LESION, (spacing_y, spacing_x)
     prediction_YX = _prediction(material, arm, fold, scan, z)
-    if scan.image_XYZ is None:
+    if scan.image is None:
         return _Slice(None, reference_YX, reference_YX, prediction_YX, spacing_YX)
     low, high = material.study["view"]["window_hu"]
-    image_YX = axial(scan.image_XYZ, z).astype(np.float32)
+    image_YX = axial(scan.image.slab(z, z + 1), 0).astype(np.float32)
     grey_YX = np.rint(np.clip((image_YX - low) / (high - low), 0.0, 1.0) * 255.0).astype(np.uint8)
     return _Slice(grey_YX, image_YX > AIR_HU, reference_YX, prediction_YX, spacing_YX)
 

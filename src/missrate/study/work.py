@@ -17,6 +17,7 @@ from missrate.core.quantise import level_of, threshold_of
 from missrate.core.recipe import Recipe
 from missrate.core.types import IGNORED, LESION, Entry, LabelMeaning, Matching, OperatingPoint, Prediction
 from missrate.core.view import View
+from missrate.core.viewed import read_view
 from missrate.evaluate import files, statistics, summary, tables
 from missrate.prepare import case as prepare_case
 from missrate.prepare import views
@@ -61,7 +62,7 @@ def train(
     """Trains one arm of one fold; ``parts`` gives the case ids of train and validation."""
     from missrate.train.loop import train as run_training
 
-    cases, validation = ([store.read_view(views_folder, c) for c in parts[part]] for part in ("train", "validation"))
+    cases, validation = ([read_view(views_folder, c) for c in parts[part]] for part in ("train", "validation"))
     run_training(
         run,
         recipe,
@@ -78,7 +79,7 @@ def predict(run: Path, recipe: Recipe, case_id: str, *, source: str, views_folde
     """One case through one run. Raises ProvenanceError for a patient that the run, or one that it began from, saw."""
     from missrate.predict.run2d import predict_case
 
-    patient = store.read_view(views_folder, case_id).patient_id
+    patient = read_view(views_folder, case_id).patient_id
     if patient in store.read_json(run / "provenance.json", store.PROVENANCE)["patients"].get(source, []):
         raise ProvenanceError(f"{run} must not have seen the patients that it is tested on. Got {patient} in both.")
     try:

@@ -1,10 +1,11 @@
 """What each training step sees: a function of the seed and the step, the same for every model of a study.
 
-Shape letters: B batch, C channels (context slices), X right, Y anterior, Z superior.
+Shape letters: B batch, C channels (context slices; 1 in 3D), X right, Y anterior, Z superior.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,25 +13,60 @@ from numpy.typing import NDArray
 from missrate.core import seed
 from missrate.core.errors import InputError
 from missrate.core.recipe import Recipe
-from missrate.core.store import ViewedCase
-from missrate.train.augment import Augmentation, augment
+from missrate.core.viewed import ViewedCase
+from missrate.train.augment import Augmentation, draw, hu_of, label_of
 
 Batch = tuple[NDArray[np.float32], NDArray[np.uint8]]
-"""image_BCXY in [0, 1] and label_BXY: 0 background, 1 lesion, 2 organ, 255 ignored."""
+"""image_BCXY[Z] in [0, 1] and label_BXY[Z]: 0 background, 1 lesion, 2 organ, 255 ignored."""
 Patients = list[list[ViewedCase]]
 
 
-def batch(cases: Sequence[ViewedCase], recipe: Recipe, step: int) -> Batch:
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """Cases by patient, both in the order of their ids: all of them, and those with a lesion."""
+
+    everyone: Patients
+    diseased: Patients
+
+    @staticmethod
+    def of(cases: Sequence[ViewedCase]) -> "Grouped":
+        """Once for a training: with a thousand cases this takes longer than a batch."""
+        return Grouped(_by_patient(cases), _by_patient([case for case in cases if len(case.lesion_VX)]))
+
+
+def batch(cases: Sequence[ViewedCase], recipe: Recipe, step: int, grouped: Grouped | None = None) -> Batch:
     """The batch of one optimiser step. Neither the order of ``cases`` nor the model matters.
 
     ``lesion_share`` of the slices hold a lesion (see ``lesion_slices``) and so do their patches; the rest is drawn
     from all slices, healthy ones included. Each time a patient is drawn first, all alike, then a scan of that
     patient, then a slice. Patches measure ``patch_px``, or else the largest slice of all cases; smaller slices are
-    padded with air. Raises InputError without cases, or when lesion slices are wanted and no case has one.
+    padded with air. ``grouped``: the cases, if they were grouped before.
+    Raises InputError without cases, or when lesion slices are wanted and no case has one.
     """
+    how = _augmentation(recipe, patch_size(cases, recipe))
+    rng = seed.generator(recipe.seed, "batch", step)
+    return _draw(grouped or Grouped.of(cases), recipe, how, rng, lesion_share=recipe.train.lesion_share)
+
+
+def volume_batch(
+    cases: Sequence[ViewedCase],
+    recipe: Recipe,
+    step: int,
+    patch_voxels: tuple[int, int, int],
+    grouped: Grouped | None = None,
+) -> Batch:
+    """As ``batch`` for a network of three dimensions: patches of ``patch_voxels`` (X, Y, Z), image_BCXYZ with C = 1.
+
+    A patch with a lesion holds a voxel that was drawn from all lesion voxels of its scan.
+    """
+    rng = seed.generator(recipe.seed, "batch", step)
+    how = _augmentation(recipe, patch_voxels)
+    return _draw(grouped or Grouped.of(cases), recipe, how, rng, lesion_share=recipe.train.lesion_share)
+
+
+def _augmentation(recipe: Recipe, patch_px: tuple[int, ...]) -> Augmentation:
     config = recipe.train
-    how = Augmentation(patch_size(cases, recipe), config.flip_x, config.scale, config.shift_hu)
-    return _draw(cases, recipe, how, seed.generator(recipe.seed, "batch", step), lesion_share=config.lesion_share)
+    return Augmentation(patch_px, config.flip_x, config.scale, config.shift_hu)
 
 
 def validation_batch(cases: Sequence[ViewedCase], recipe: Recipe, number: int) -> Batch:
@@ -39,17 +75,19 @@ def validation_batch(cases: Sequence[ViewedCase], recipe: Recipe, number: int) -
     Where no case has a lesion all slices are drawn from all slices. Raises InputError without cases.
     """
     how = Augmentation(patch_size(cases, recipe))
-    lesion_share = recipe.train.lesion_share if any(case.lesion_slices.size for case in cases) else 0.0
+    grouped = Grouped.of(cases)
+    lesion_share = recipe.train.lesion_share if grouped.diseased else 0.0
     rng = seed.generator(recipe.seed, "validation", number)
-    return _draw(cases, recipe, how, rng, lesion_share=lesion_share)
+    return _draw(grouped, recipe, how, rng, lesion_share=lesion_share)
 
 
 def batches(cases: Sequence[ViewedCase], recipe: Recipe, steps: Iterable[int]) -> Iterator[Batch]:
     """``batch`` for each of ``steps`` in order; a thread prepares the next one while the caller uses this one."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as ahead:
         coming: Future[Batch] | None = None
+        grouped = Grouped.of(cases)
         for step in steps:
-            previous, coming = coming, ahead.submit(batch, cases, recipe, step)
+            previous, coming = coming, ahead.submit(batch, cases, recipe, step, grouped)
             if previous is not None:
                 yield previous.result()
         if coming is not None:
@@ -79,25 +117,25 @@ def lesion_slices(size: int, lesion_share: float, rng: np.random.Generator) -> i
 
 
 def _draw(
-    cases: Sequence[ViewedCase], recipe: Recipe, how: Augmentation, rng: np.random.Generator, *, lesion_share: float
+    grouped: Grouped, recipe: Recipe, how: Augmentation, rng: np.random.Generator, *, lesion_share: float
 ) -> Batch:
-    size, channels = recipe.train.batch, recipe.view.context_slices
-    everyone = _by_patient(cases)
-    diseased = _by_patient([case for case in cases if case.lesion_slices.size])
-    if lesion_share > 0 and not diseased:
+    size, flat = recipe.train.batch, len(how.patch_px) == 2
+    if lesion_share > 0 and not grouped.diseased:
         raise InputError(
-            f"Training with lesion_share {lesion_share:g} must get a case with a lesion. Got {len(cases)} cases "
-            "without one; perhaps [labels] lesion names another number, or the lesions vanish at this spacing."
+            f"Training with lesion_share {lesion_share:g} must get a case with a lesion. Got "
+            f"{sum(map(len, grouped.everyone))} cases without one; perhaps [labels] lesion names another number, or "
+            "the lesions vanish at this spacing."
         )
-    image_BCXY = np.empty((size, channels, *how.patch_px), np.float32)
-    label_BXY = np.empty((size, *how.patch_px), np.uint8)
+    image = np.empty((size, recipe.view.context_slices if flat else 1, *how.patch_px), np.float32)
+    label = np.empty((size, *how.patch_px), np.uint8)
     wanted = lesion_slices(size, lesion_share, rng)
-    # One generator for each slice: what happens to one does not depend on the others.
+    # One generator for each example: what happens to one does not depend on the others.
     for index, own_rng in enumerate(rng.spawn(size)):
         with_lesion = index < wanted
-        case, z = _choose(diseased if with_lesion else everyone, own_rng, with_lesion=with_lesion)
-        image_BCXY[index], label_BXY[index] = _example(case, z, recipe, how, own_rng, with_lesion=with_lesion)
-    return image_BCXY, label_BXY
+        case = _choose(grouped.diseased if with_lesion else grouped.everyone, own_rng)
+        example = _flat_example if flat else _deep_example
+        image[index], label[index] = example(case, recipe, how, own_rng, with_lesion=with_lesion)
+    return image, label
 
 
 def _by_patient(cases: Sequence[ViewedCase]) -> Patients:
@@ -108,20 +146,33 @@ def _by_patient(cases: Sequence[ViewedCase]) -> Patients:
     return list(result.values())
 
 
-def _choose(patients: Patients, rng: np.random.Generator, *, with_lesion: bool) -> tuple[ViewedCase, int]:
+def _choose(patients: Patients, rng: np.random.Generator) -> ViewedCase:
+    if not patients:
+        raise InputError("Training must get at least one case. Got none; perhaps the part of the split is empty.")
     own = patients[rng.integers(len(patients))]
-    case = own[rng.integers(len(own))]
-    if with_lesion:
-        return case, int(case.lesion_slices[rng.integers(case.lesion_slices.size)])
-    return case, int(rng.integers(case.image_XYZ.shape[2]))
+    return own[rng.integers(len(own))]
 
 
-def _example(
-    case: ViewedCase, z: int, recipe: Recipe, how: Augmentation, rng: np.random.Generator, *, with_lesion: bool
+def _flat_example(
+    case: ViewedCase, recipe: Recipe, how: Augmentation, rng: np.random.Generator, *, with_lesion: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """CXY and XY of one slice. HU are varied before the window clips them; only the slab's own slices are touched."""
+    slices = case.lesion_slices if with_lesion else None
+    z = int(rng.integers(case.image_XYZ.shape[2]) if slices is None else slices[rng.integers(slices.size)])
+    shape = case.image_XYZ.shape
+    drawn = draw(shape[:2], how, rng, case.lesion_in(z) if with_lesion else None)
     reach = recipe.view.context_slices // 2
-    first = max(z - reach, 0)
-    near_XYZ = case.image_XYZ[:, :, first : z + reach + 1]
-    image_XYZ, label_XY = augment(near_XYZ, case.label_XYZ[:, :, z], how, rng, keep_lesion=with_lesion)
-    return recipe.view.slab(image_XYZ, z - first), label_XY
+    first, last = max(z - reach, 0), min(z + reach, shape[2] - 1)
+    seen_XYZ = recipe.view.windowed(hu_of(case.image_XYZ[:, :, first : last + 1], drawn))
+    wanted = [min(max(k, first), last) - first for k in range(z - reach, z + reach + 1)]  # edges repeat
+    seen_CXY = seen_XYZ.transpose(2, 0, 1)
+    image_CXY = seen_CXY if len(wanted) == len(seen_CXY) else seen_CXY[wanted]
+    return image_CXY, label_of(case.label_XYZ[:, :, z], drawn)
+
+
+def _deep_example(
+    case: ViewedCase, recipe: Recipe, how: Augmentation, rng: np.random.Generator, *, with_lesion: bool
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """CXYZ and XYZ of one patch."""
+    drawn = draw(case.image_XYZ.shape, how, rng, case.lesion_VX if with_lesion else None)
+    return recipe.view.windowed(hu_of(case.image_XYZ, drawn))[None], label_of(case.label_XYZ, drawn)

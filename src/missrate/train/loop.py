@@ -20,7 +20,7 @@ from missrate.core.config import fingerprint
 from missrate.core.errors import StoreError, TrainingError
 from missrate.core.precision import cpu_info, uses_bf16
 from missrate.core.recipe import Recipe
-from missrate.core.store import ViewedCase
+from missrate.core.viewed import ViewedCase
 from missrate.models._build import build_model
 from missrate.models._initial import initialise
 from missrate.train.batches import Batch, batches, patch_size

@@ -10,7 +10,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from missrate.core import seed
 from missrate.core.recipe import Recipe
-from missrate.core.store import ViewedCase
+from missrate.core.viewed import ViewedCase
 from missrate.train.batches import validation_batch
 
 BATCHES = 4

@@ -1,0 +1,93 @@
+"""A case as models see it, on disk: mapped, not read, with the places of its lesion voxels beside it."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from missrate.core import store
+from missrate.core.crop import Box
+from missrate.core.grid import Grid
+from missrate.core.types import LESION
+
+VIEW = "missrate/view/2"
+
+
+@dataclass(frozen=True, slots=True)
+class ViewedCase:
+    """int16 HU and uint8 labels on the view's voxels, and each lesion voxel, so that drawing one searches no label.
+
+    ``lesion_VX``: places x, y, z in the order of slices, then x, then y. ``starts``: for each slice where its own
+    begin, and at the end how many there are.
+    """
+
+    case_id: str
+    patient_id: str
+    image_XYZ: NDArray[np.int16]
+    label_XYZ: NDArray[np.uint8]
+    lesion_VX: NDArray[np.int16]  # (V, 3)
+    starts: NDArray[np.int64]  # (Z + 1,)
+    box: Box
+    grid: Grid  # of the whole scan, for the way back
+
+    @staticmethod
+    def of(
+        ids: tuple[str, str], image_XYZ: NDArray[np.int16], label_XYZ: NDArray[np.uint8], box: Box, grid: Grid
+    ) -> "ViewedCase":
+        """With the lesion voxels found. ``ids``: case and patient."""
+        found_ZXY = np.argwhere(label_XYZ.transpose(2, 0, 1) == LESION)
+        counts = np.bincount(found_ZXY[:, 0], minlength=label_XYZ.shape[2])
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        lesion_VX = np.ascontiguousarray(found_ZXY[:, [1, 2, 0]], np.int16)
+        return ViewedCase(*ids, image_XYZ, label_XYZ, lesion_VX, starts, box, grid)
+
+    @property
+    def lesion_slices(self) -> NDArray[np.int64]:
+        """The slices with a lesion, sorted."""
+        return np.flatnonzero(np.diff(self.starts))
+
+    def lesion_in(self, z: int) -> NDArray[np.int16]:
+        """The places x, y of the lesion voxels of a slice, (V, 2)."""
+        return self.lesion_VX[self.starts[z] : self.starts[z + 1], :2]
+
+
+def write_view(folder: Path, case: ViewedCase) -> None:
+    """Four files of one case; the ``.json`` comes last and says that the case is whole."""
+    # Slices lie together on disk: reading one touches its own pages and not all of them.
+    arrays: dict[str, NDArray[Any]] = {
+        "image": np.asfortranarray(case.image_XYZ),
+        "label": np.asfortranarray(case.label_XYZ),
+        "lesion": case.lesion_VX,
+    }
+    for name, values in arrays.items():
+        buffer = io.BytesIO()
+        np.save(buffer, values)
+        store.write_atomic(folder / f"{case.case_id}.{name}.npy", buffer.getvalue())
+    value = {
+        "schema": VIEW,
+        "patient_id": case.patient_id,
+        "lesion_starts": case.starts.tolist(),
+        "box": [[b.start, b.stop] for b in case.box],
+        "grid": store.grid_to_json(case.grid),
+    }
+    store.write_json(folder / f"{case.case_id}.json", value)
+
+
+def read_view(folder: Path, case_id: str) -> ViewedCase:
+    """The case, memory-mapped. Raises StoreError when it is absent or of another schema."""
+    value = store.read_json(folder / f"{case_id}.json", VIEW)
+    image_XYZ, label_XYZ = (np.load(folder / f"{case_id}.{name}.npy", mmap_mode="r") for name in ("image", "label"))
+    x, y, z = (slice(*span) for span in value["box"])
+    return ViewedCase(
+        case_id,
+        value["patient_id"],
+        image_XYZ,
+        label_XYZ,
+        np.load(folder / f"{case_id}.lesion.npy"),
+        np.array(value["lesion_starts"], np.int64),
+        (x, y, z),
+        store.grid_from_json(value["grid"]),
+    )
