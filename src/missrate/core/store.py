@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ SPLIT = "missrate/split/1"
 PREDICTION = "missrate/prediction/1"
 VIEW = "missrate/view/1"
 PROVENANCE = "missrate/provenance/1"
+LEFT_FREE = 2**30
+"""Bytes that unpacking and downloading leave free on a disk."""
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -120,6 +123,15 @@ def lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+def require_free(folder: Path, count: int) -> None:
+    """Raises StoreError unless ``count`` more bytes would leave ``LEFT_FREE`` on the disk of ``folder``."""
+    free = shutil.disk_usage(folder).free
+    if free - count < LEFT_FREE:
+        raise StoreError(
+            f"{folder} must lie on a disk with {(count + LEFT_FREE) / 2**30:.1f} GiB free. Got {free / 2**30:.1f} GiB."
+        )
 
 
 def write_volume(path: Path, values_XYZ: NDArray[np.generic], meta: dict[str, Any]) -> None:

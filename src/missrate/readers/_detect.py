@@ -49,14 +49,26 @@ def detect(root: Path) -> str:
     seen = _seen(root)
     if not seen:
         raise InputError(f"{root} must hold references or predictions. Got an empty folder.")
-    known = [name for name in catalog.names("readers") if _recognises(name, root)]
+    known = readers_of(root)
     if len(known) == 1:
         return known[0]
     if known:
         raise InputError(
             f"{root} must be of one format. Got {seen}, which {' and '.join(known)} know: name the reader."
         )
-    raise InputError(f"{root} must be of a format that a reader knows. Got {seen}; perhaps look deeper.")
+    raise InputError(f"{root} must be of a format that a reader knows. Got {seen}{_deeper(root)}.")
+
+
+def readers_of(root: Path) -> list[str]:
+    """The names of all readers that recognise ``root``, sorted."""
+    return [name for name in catalog.names("readers") if _recognises(name, root)]
+
+
+def _deeper(root: Path) -> str:
+    """What to try, where there is something deeper: a folder that a reader knows, or any."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".") if root.is_dir() else []
+    known = next((path for path in folders if readers_of(path)), None)
+    return f"; perhaps {known} is meant" if known else "; perhaps look deeper" if folders else ""
 
 
 def _recognises(name: str, root: Path) -> bool:
