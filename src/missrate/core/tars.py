@@ -105,7 +105,9 @@ def _exactly(stream: Stream, size: int, label: str) -> bytes:
     while len(result) < size:
         data = stream.read(size - len(result))
         if not data:
-            raise DataError(f"{label} must be a whole archive. Got no end of it; perhaps it was cut short.")
+            raise DataError(
+                f"{label} must be a whole archive. Got no end of it; perhaps it was cut short, or is no archive."
+            )
         result += data
     return result
 

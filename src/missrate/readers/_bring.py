@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from missrate.core.archives import unpacked
 from missrate.core.download import fetch
-from missrate.core.errors import ConfigError, UnknownNameError
+from missrate.core.errors import ConfigError, InputError, UnknownNameError
 from missrate.core.members import is_rubbish
 from missrate.core.types import BytesProgress
 from missrate.readers import _detect
@@ -59,13 +59,24 @@ def bring(source: str | Path, larder: Path, *, offline: bool = False, progress: 
 
 
 def descended(root: Path) -> Path:
-    """The first folder from ``root`` on that a reader knows, or that holds anything but one folder (and rubbish)."""
-    while not _detect.readers_of(root):
+    """The first folder from ``root`` on in which a reader finds cases, or that is not just one folder (and rubbish)."""
+    while True:
         held = [path for path in root.iterdir() if not is_rubbish((path.name,))]
         if len(held) != 1 or not held[0].is_dir():
-            break
+            return root
+        known = _detect.readers_of(root)
+        # A folder of files in a folder: it may be the only case, or a flat folder of cases that somebody packed.
+        flat = any(path.is_file() for path in held[0].iterdir())
+        if known and (not flat or any(_finds(name, root) for name in known)):
+            return root
         root = held[0]
-    return root
+
+
+def _finds(reader: str, root: Path) -> bool:
+    try:
+        return bool(_detect.source_of(root, reader).entries())
+    except InputError:
+        return False
 
 
 def _task(name: str) -> str:
