@@ -47,9 +47,14 @@ def test_what_cannot_be_told_is_said(tmp_path: Path) -> None:
         _detect.detect(tmp_path / "absent")
     with pytest.raises(InputError, match="empty folder"):
         _detect.detect(tmp_path)
-    (tmp_path / "deeper").mkdir()
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(InputError, match=r"Got 1 x \.txt, 1 folders; perhaps look deeper"):
+    with pytest.raises(InputError, match=r"Got 1 x \.txt\.$"):
+        _detect.detect(tmp_path)
+    (tmp_path / "deeper").mkdir()
+    with pytest.raises(InputError, match=r"Got 1 x \.txt, 1 folders; perhaps look deeper\.$"):
+        _detect.detect(tmp_path)
+    WRITERS["npy"](tmp_path / "other", "a", ONES)
+    with pytest.raises(InputError, match=r"2 folders; perhaps .*/other is meant\.$"):
         _detect.detect(tmp_path)
     WRITERS["npy"](tmp_path, "a", ONES)
     WRITERS["nifti"](tmp_path, "a", ONES)

@@ -17,6 +17,8 @@ from scipy.sparse import csr_array
 from missrate.core.errors import GridError
 
 Affine = tuple[tuple[float, ...], ...]
+FARTHEST_MM = 1e9
+"""No scan lies there; and the arithmetic of greater numbers overflows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Grid:
         size_x, size_y, size_z = (int(n) for n in shape)
         if affine is None:
             return Grid((size_x, size_y, size_z), None)
-        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        if not (np.abs(affine) < FARTHEST_MM).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
             raise GridError(f"An affine must be finite and invertible. Got {np.asarray(affine).round(4).tolist()}.")
         rows = tuple(tuple(float(v) for v in row) for row in np.asarray(affine, np.float64))
         return Grid((size_x, size_y, size_z), rows)

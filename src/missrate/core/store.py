@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ CASE = "missrate/case/2"
 SPLIT = "missrate/split/1"
 PREDICTION = "missrate/prediction/1"
 PROVENANCE = "missrate/provenance/1"
+LEFT_FREE = 2**30
+"""Bytes that unpacking and downloading leave free on a disk."""
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -118,6 +121,15 @@ def lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+def require_free(folder: Path, count: int) -> None:
+    """Raises StoreError unless ``count`` more bytes would leave ``LEFT_FREE`` on the disk of ``folder``."""
+    free = shutil.disk_usage(folder).free
+    if free - count < LEFT_FREE:
+        raise StoreError(
+            f"{folder} must lie on a disk with {(count + LEFT_FREE) / 2**30:.1f} GiB free. Got {free / 2**30:.1f} GiB."
+        )
 
 
 def write_volume(path: Path, values_XYZ: NDArray[np.generic], meta: dict[str, Any]) -> None:

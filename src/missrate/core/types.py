@@ -1,6 +1,7 @@
 """The frozen values that pass between rooms. A stage's type is its progress: what a later room needs is a new type."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -17,6 +18,9 @@ SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 BACKGROUND, LESION, ORGAN, IGNORED = 0, 1, 2, 255
 """What a model sees, whatever the numbers in the source's map were."""
 
+
+BytesProgress = Callable[[str, int, int | None], None]
+"""Told what is fetched or unpacked, how many of its bytes are done, and of how many (None where nobody knows)."""
 
 LabelValue = Annotated[int, Field(ge=1, le=255)]
 

@@ -9,6 +9,9 @@ from missrate.core import catalog
 from missrate.core.errors import InputError
 from missrate.core.types import Entry
 
+DEEPEST, MOST_FOLDERS = 5, 200
+"""How far below a source its cases are looked for."""
+
 
 class Source(NamedTuple):
     """A folder (or file) of references or of predictions, and the reader that knows its format."""
@@ -49,14 +52,49 @@ def detect(root: Path) -> str:
     seen = _seen(root)
     if not seen:
         raise InputError(f"{root} must hold references or predictions. Got an empty folder.")
-    known = [name for name in catalog.names("readers") if _recognises(name, root)]
+    known = readers_of(root)
     if len(known) == 1:
         return known[0]
     if known:
         raise InputError(
             f"{root} must be of one format. Got {seen}, which {' and '.join(known)} know: name the reader."
         )
-    raise InputError(f"{root} must be of a format that a reader knows. Got {seen}; perhaps look deeper.")
+    raise InputError(f"{root} must be of a format that a reader knows. Got {seen}{_deeper(root)}.")
+
+
+def locate(root: Path) -> tuple[Path, str]:
+    """Where the cases are, and the reader that knows them: at ``root``, else in the only folder below that one knows.
+
+    Archives often hold a readme beside the folder that is meant. Raises InputError as ``detect``, and for several.
+    """
+    level = [root]
+    for _ in range(DEEPEST):
+        known = [folder for folder in level if readers_of(folder)]
+        if len(known) > 1:
+            names = ", ".join(str(folder.relative_to(root)) for folder in known[:5])
+            raise InputError(f"{root} must hold one set of cases. Got {len(known)}: {names}; perhaps name one of them.")
+        if known:
+            return known[0], detect(known[0])
+        level = sorted(p for folder in level if folder.is_dir() for p in folder.iterdir() if _is_folder(p))[
+            :MOST_FOLDERS
+        ]
+    return root, detect(root)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and path.name[0] not in "._"
+
+
+def readers_of(root: Path) -> list[str]:
+    """The names of all readers that recognise ``root``, sorted."""
+    return [name for name in catalog.names("readers") if _recognises(name, root)]
+
+
+def _deeper(root: Path) -> str:
+    """What to try, where there is something deeper: a folder that a reader knows, or any."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".") if root.is_dir() else []
+    known = next((path for path in folders if readers_of(path)), None)
+    return f"; perhaps {known} is meant" if known else "; perhaps look deeper" if folders else ""
 
 
 def _recognises(name: str, root: Path) -> bool:

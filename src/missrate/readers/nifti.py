@@ -1,5 +1,7 @@
 """NIfTI images and labels (.nii, .nii.gz), paired by id: one folder a case, or folders of images and of labels."""
 
+import gzip
+import io
 import math
 import re
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -123,8 +126,8 @@ def load_prediction(location: str, labels: tuple[int, ...]) -> Prediction:
 
 def geometry(location: str) -> tuple[tuple[int, ...], NDArray[np.float64]]:
     """Shape and affine of the file's own axes, before they are turned to RAS+; no voxel is read."""
-    image = _opened(Path(location.partition(FLIPPED)[0]))
-    return _three(tuple(image.shape), location), np.asarray(image.affine, np.float64)
+    header, affine = _opened(Path(location.partition(FLIPPED)[0]))
+    return _three(header.get_data_shape(), location), affine
 
 
 def _pairs(root: Path, config: Config) -> dict[str, Pair]:
@@ -191,45 +194,63 @@ def entry(case_id: str, image: Path | None, label: Path | None, patient: str, fl
 
 def _load(location: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
     path = Path(location)
-    image = _opened(path)
-    shape = _three(tuple(image.shape), location)
+    header, affine = _opened(path)
+    shape = _three(header.get_data_shape(), location)
     try:
         # Whole: nibabel stops at the last voxel, before the checksum, and a damaged file would pass as a sound one.
-        data = _files.read(path, _bytes_needed(image) + LEFT_OVER)
+        data = _files.read(path, _bytes_needed(header) + LEFT_OVER)
         with np.errstate(all="ignore"):  # scale factors may overflow; whoever needs finite values checks them
-            values = _voxels(image, data)
+            values = _voxels(header, data)
     except DataError as error:
         raise DataError(f"{location} must be a whole NIfTI file. Got: {error}") from error
     except Exception as error:  # nibabel raises a dozen kinds for damaged files
         raise _damaged(location, error) from error
-    return values.reshape(shape, order="A"), np.asarray(image.affine, np.float64)
+    # In the byte order of this machine: compiled code knows no other.
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return values.reshape(shape, order="A"), affine
 
 
-def _voxels(image: Any, data: bytes) -> NDArray[Any]:
+def _voxels(header: Any, data: bytes) -> NDArray[Any]:
     """The voxels after their scale factors; not copied where there are none."""
-    proxy = image.dataobj
-    if (proxy.slope, proxy.inter) != (1.0, 0.0):
-        return np.asanyarray(type(image).from_bytes(data).dataobj)
-    count = math.prod(image.shape)
-    return np.frombuffer(data, proxy.dtype, count, proxy.offset).reshape(image.shape, order="F")
+    if header.get_slope_inter() not in ((None, None), (1.0, 0.0)):
+        return np.asanyarray(ArrayProxy(io.BytesIO(data), header))
+    shape = header.get_data_shape()
+    voxels = np.frombuffer(data, header.get_data_dtype(), math.prod(shape), header.get_data_offset())
+    return voxels.reshape(shape, order="F")
 
 
-def _opened(path: Path) -> Any:
-    """The header, with a promise of no more voxels than the file can hold."""
+def _opened(path: Path) -> tuple[Any, NDArray[np.float64]]:
+    """nibabel's header, with a promise of plain numbers and of no more than the file can hold, and the affine."""
     try:
         with np.errstate(all="ignore"):
-            image = nib.load(path)
+            header = _header_of(path)
+            affine = np.asarray(header.get_best_affine(), np.float64)
+        needed, kind, offset = _bytes_needed(header), header.get_data_dtype(), header.get_data_offset()
         held = path.stat().st_size * (_files.FLATTEST if path.name.endswith(".gz") else 1)
-        enough = 0 < _bytes_needed(image) <= held
     except Exception as error:  # nibabel raises a dozen kinds for damaged files
         raise _damaged(str(path), error) from error
-    if not isinstance(image, nib.Nifti1Image) or not enough:
+    if kind.kind not in "iuf" or kind.itemsize > 8:
+        raise DataError(f"{path} must hold plain numbers. Got {kind}; perhaps colours or complex numbers.")
+    if offset < header.single_vox_offset:
+        raise DataError(f"{path} must be one file, voxels after header. Got voxels at byte {offset}.")
+    if not 0 < needed <= held:
         raise DataError(f"{path} must be a whole NIfTI file. Got fewer bytes than its header says.")
-    return image
+    return header, affine
 
 
-def _bytes_needed(image: Any) -> int:
-    return int(image.dataobj.offset) + math.prod(int(n) for n in image.shape) * int(image.get_data_dtype().itemsize)
+def _header_of(path: Path) -> Any:
+    """The header alone, unlike ``nib.load``: what follows it before the voxels can promise to be of any size."""
+    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+        head = file.read(nib.Nifti2Header.sizeof_hdr)
+    for kind in (nib.Nifti1Header, nib.Nifti2Header):
+        if head[:4] in (kind.sizeof_hdr.to_bytes(4, "little"), kind.sizeof_hdr.to_bytes(4, "big")):
+            return kind(head[: kind.sizeof_hdr])
+    raise ValueError("no header of NIfTI")
+
+
+def _bytes_needed(header: Any) -> int:
+    voxels = math.prod(int(n) for n in header.get_data_shape())
+    return int(header.get_data_offset()) + voxels * int(header.get_data_dtype().itemsize)
 
 
 def _damaged(location: str, error: Exception) -> DataError:

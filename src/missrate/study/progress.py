@@ -1,12 +1,14 @@
 """Progress on stderr: a bar with the time left on a terminal, a line per finished stage elsewhere."""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from missrate.core.types import BytesProgress
 from missrate.study.runner import Clock, Event, Watch
 from missrate.study.stages import Stage
 
@@ -19,6 +21,22 @@ def watcher(stages: list[Stage]) -> Iterator[Watch]:
             yield _on_terminal(progress, len(stages))
     else:
         yield _in_lines(len(stages))
+
+
+def bytes_told(step: float = 5.0) -> BytesProgress:
+    """Tells of bytes that are fetched or unpacked: a line every few seconds, and nothing of what takes no time."""
+    told = time.monotonic()
+
+    def tell(what: str, done: int, of: int | None) -> None:
+        nonlocal told
+        if time.monotonic() - told < step:
+            return
+        told = time.monotonic()
+        share = f" of {of / 2**20:.0f}" if of else ""
+        sys.stderr.write(f"{what}: {done / 2**20:.0f}{share} MiB\n")
+        sys.stderr.flush()
+
+    return tell
 
 
 def left(seconds: float | None) -> str:

@@ -1,5 +1,6 @@
 """A source as the user names it: where it lies, which reader knows it, its cases, and what its labels mean."""
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from missrate.core.errors import ConfigError
 from missrate.core.types import NAMED_LABELS, Entry, LabelMeaning
 from missrate.prepare.patients import with_patients
 from missrate.readers._bring import bring
-from missrate.readers._detect import detect
+from missrate.readers._detect import locate
 from missrate.readers._files import file_of
+from missrate.study.progress import bytes_told
 
 
 class SourceConfig(Frozen):
@@ -31,6 +33,7 @@ class SourceConfig(Frozen):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+logger = logging.getLogger(__name__)
 LARDER = "missrate-data"
 """Where downloads and unpacked archives of a study are kept, beside its file."""
 
@@ -42,14 +45,22 @@ def anchored(source: SourceConfig, folder: Path, *, data: Path, offline: bool = 
     """
     known: dict[str, Any] = {}
     if source.path is not None:
-        known["path"] = str(bring(source.path, folder, data, offline=offline))
+        known["path"] = str(bring(placed(source.path, folder), data, offline=offline, progress=bytes_told()))
     if source.patients is not None:
         known["patients"] = folder / source.patients
     if not source.reader:
         if source.path is None:
             raise ConfigError("A source must have a path or a reader. Got neither.")
-        known["reader"] = detect(Path(known["path"]))
+        place, known["reader"] = locate(Path(known["path"]))
+        if str(place) != known["path"]:
+            logger.warning("The cases of %s were found in %s.", source.path, place.relative_to(known["path"]))
+            known["path"] = str(place)
     return source.model_copy(update=known)
+
+
+def placed(source: str, folder: Path) -> str | Path:
+    """A path below ``folder``; addresses and tasks of the Decathlon as they are."""
+    return source if source.startswith("msd:") or "://" in source else folder / source
 
 
 def safe_name(source: str) -> str:
