@@ -62,23 +62,23 @@ def detect(root: Path) -> str:
     raise InputError(f"{root} must be of a format that a reader knows. Got {seen}{_deeper(root)}.")
 
 
-def locate(root: Path) -> tuple[Path, str]:
+def locate(root: Path, name: str = "") -> tuple[Path, str]:
     """Where the cases are, and the reader that knows them: at ``root``, else in the only folder below that one knows.
 
-    Archives often hold a readme beside the folder that is meant. Raises InputError as ``detect``, and for several.
+    Archives often hold a readme beside the folder that is meant. With ``name`` only that reader is asked, and where it
+    recognises nothing ``root`` is what was meant. Raises InputError as ``detect``, and for several folders.
     """
     level = [root]
     for _ in range(DEEPEST):
-        known = [folder for folder in level if readers_of(folder)]
+        known = [folder for folder in level if (_recognises(name, folder) if name else readers_of(folder))]
         if len(known) > 1:
             names = ", ".join(str(folder.relative_to(root)) for folder in known[:5])
             raise InputError(f"{root} must hold one set of cases. Got {len(known)}: {names}; perhaps name one of them.")
         if known:
-            return known[0], detect(known[0])
-        level = sorted(p for folder in level if folder.is_dir() for p in folder.iterdir() if _is_folder(p))[
-            :MOST_FOLDERS
-        ]
-    return root, detect(root)
+            return known[0], name or detect(known[0])
+        below = (path for folder in level if folder.is_dir() for path in folder.iterdir() if _is_folder(path))
+        level = sorted(below)[:MOST_FOLDERS]
+    return root, name or detect(root)
 
 
 def _is_folder(path: Path) -> bool:

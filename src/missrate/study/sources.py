@@ -44,17 +44,20 @@ def anchored(source: SourceConfig, folder: Path, *, data: Path, offline: bool = 
     What has to be downloaded or unpacked first is put into ``data``. Raises InputError when no reader is recognised.
     """
     known: dict[str, Any] = {}
-    if source.path is not None:
-        known["path"] = str(bring(placed(source.path, folder), data, offline=offline, progress=bytes_told()))
     if source.patients is not None:
         known["patients"] = folder / source.patients
-    if not source.reader:
-        if source.path is None:
+    if source.path is None:
+        if not source.reader:
             raise ConfigError("A source must have a path or a reader. Got neither.")
-        place, known["reader"] = locate(Path(known["path"]))
-        if str(place) != known["path"]:
-            logger.warning("The cases of %s were found in %s.", source.path, place.relative_to(known["path"]))
-            known["path"] = str(place)
+        return source.model_copy(update=known)
+    named = placed(source.path, folder)
+    root = bring(named, data, offline=offline, progress=bytes_told())
+    place, known["reader"] = root, source.reader
+    if not source.reader or root != named:  # a folder of which the user says the reader is taken at its word
+        place, known["reader"] = locate(root, source.reader)
+    if place != root:
+        logger.warning("The cases of %s were found in %s.", source.path, place.relative_to(root))
+    known["path"] = str(place)
     return source.model_copy(update=known)
 
 
