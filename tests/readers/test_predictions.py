@@ -60,6 +60,7 @@ class TestNifti:
         image = nib.load(path)
         header = image.header.copy()
         header.set_data_shape((30_000, 30_000, 30_000))
+        header.set_data_offset(352)
         raw = bytearray(image.to_bytes())
         raw[: len(header.binaryblock)] = header.binaryblock
         (tmp_path / "b.nii").write_bytes(raw)
