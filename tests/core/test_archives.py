@@ -12,6 +12,8 @@ from missrate.core.archives import unpacked
 from missrate.core.errors import DataError, InputError, LockedError
 from tests.core.packed import FILES, KINDS, files_of, tarred, tree, zipped
 
+LONG = "\u00e4" * 120
+
 
 def saved(path: Path, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +55,11 @@ def test_another_archive_of_the_same_name_is_another_folder(tmp_path: Path) -> N
     saved(one, zipped({"x": b"changed"}))
     assert files_of(unpacked(one, tmp_path / "into")) == {"x": b"changed"}
     assert files_of(first) == {"x": b"1"}
+
+
+def test_a_name_of_two_hundred_letters(tmp_path: Path) -> None:
+    root = unpacked(saved(tmp_path / f"{LONG}.tar.gz", tarred({"x": b"1"}, "w:gz")), tmp_path / "into")
+    assert files_of(root) == {"x": b"1"}
 
 
 def test_rubbish_of_a_mac_is_left_out_and_empty_folders_stay(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_a_file_that_changed_there_without_a_mark_is_found_by_its_checksum(tmp_p
     assert (tmp_path / "a").read_bytes() == DATA[::-1]
 
 
-@pytest.mark.parametrize("note", [None, b"", b"{}", b"[1]", b'{"of": "another", "size": 5, "mark": "x"}'])
+@pytest.mark.parametrize("note", [None, b"", b"{}", b"[1]", b"\xff", b'{"of": "another", "size": 5, "mark": "x"}'])
 def test_a_part_of_nobody_knows_what_is_not_continued(note: bytes | None, tmp_path: Path) -> None:
     (tmp_path / "a.part").write_bytes(b"other bytes")
     if note is not None:
@@ -321,6 +321,18 @@ def test_killed_in_the_middle_goes_on_and_a_second_process_is_refused(tmp_path: 
         fetch(site.url, tmp_path / "a", digest=None, offline=False)
         assert site.asked == [None, f"bytes={size}-"] and 0 < size < len(DATA)
     assert (tmp_path / "a").read_bytes() == DATA
+
+
+def test_a_mark_that_no_request_can_repeat(tmp_path: Path) -> None:
+    with served(DATA, etag='"a\r\n b\u00e9"', cuts=[1000]) as site:
+        fetch(site.url, tmp_path / "a", digest=site.digest, offline=False)
+        assert site.asked == [None, "bytes=1000-"]
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with served(DATA) as site, pytest.raises(StoreError, match="file"):
+        fetch(site.url, tmp_path / "file" / "a", digest=None, offline=False)
 
 
 def test_no_key_of_an_address_is_written_or_said(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_sheared_direction_is_refused() -> None:
         to_ras(np.zeros((3, 3, 3)), affine)
 
 
-@pytest.mark.parametrize("broken", [np.zeros((4, 4)), np.full((4, 4), np.nan)])
+@pytest.mark.parametrize("broken", [np.zeros((4, 4)), np.full((4, 4), np.nan), np.diag([1e300, 1e300, 1e300, 1.0])])
 def test_a_broken_affine_is_refused(broken: np.ndarray) -> None:
     with pytest.raises(GridError, match="finite and invertible"):
         Grid.of((2, 2, 2), broken)

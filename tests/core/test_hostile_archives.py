@@ -79,7 +79,7 @@ def test_cut_short_at_any_byte(name: str, attempt: Attempt) -> None:
 def test_flipped_bits(name: str, attempt: Attempt) -> None:
     data, draw = KINDS[name](SMALL), random.Random(name)
     accepted = 0
-    for _ in range(100):
+    for _ in range(60):
         broken = bytearray(data)
         broken[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         result = attempt(name, bytes(broken))
@@ -87,7 +87,7 @@ def test_flipped_bits(name: str, attempt: Attempt) -> None:
         # What is not packed has a checksum in .zip files only.
         if not isinstance(result, str) and name not in UNPACKED:
             assert result == SMALL
-    assert accepted < 60
+    assert accepted < 40
 
 
 @pytest.mark.parametrize("name", ZIP_AND_TAR)

@@ -54,7 +54,7 @@ Sound = dict[str, tuple[Path, bytes, Prediction | Points]]
 @pytest.mark.parametrize("name", [*CHECKED, "npy", "nii"])  # a table cut at the end of a line is a table
 def test_cut_short(name: str, sound: Sound) -> None:
     path, data, _ = sound[name]
-    for keep in sorted({0, 1, 5, 9, 11, *range(20, len(data), max(1, len(data) // 60)), len(data) - 1}):
+    for keep in range(len(data)):
         path.write_bytes(data[:keep])
         with pytest.raises(DataError, match=path.name):
             loaded(name, path)

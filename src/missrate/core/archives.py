@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from missrate.core import store
-from missrate.core.errors import DataError, InputError, StoreError
+from missrate.core.errors import DataError, InputError
 from missrate.core.members import (
     BY_HAND,
     CHUNK,
@@ -61,7 +61,7 @@ def unpacked(root: Path, into: Path, *, ours: Path | None = None, progress: Byte
     target = archives[root] if root.is_file() else _place_of_mirror(root, into, files, archives)
     if all(place.is_dir() for place in (target, *archives.values())):
         return target
-    with store.lock(into), _writing(into):
+    with store.lock(into), store.working_on(into):
         _remove_parts(into)
         for archive, place in archives.items():
             if not place.is_dir():
@@ -103,28 +103,20 @@ def _all_files_below(root: Path, besides: set[Path]) -> dict[PurePosixPath, Path
 def _place(archive: Path, into: Path) -> Path:
     """Where an archive is unpacked to: another file of the same name, and the same file when it changed, elsewhere."""
     held = archive.stat()
-    return into / f"{ENDING.sub('', archive.name)}-{_hex(f'{archive.resolve()} {held.st_size} {held.st_mtime_ns}')}"
+    stem = ENDING.sub("", archive.name)
+    return into / _name(stem, f"{archive.resolve()} {held.st_size} {held.st_mtime_ns}")
 
 
 def _place_of_mirror(root: Path, into: Path, files: dict[PurePosixPath, Path], archives: dict[Path, Path]) -> Path:
     """Where a folder's mirror lies: another one when a file came or went, or an archive changed."""
     lines = [f"{root.resolve()} {into.resolve()}"]
     lines += [f"{way} {archives[path].name if path in archives else ''}" for way, path in files.items()]
-    text = "\n".join(lines)
-    return into / f"{root.resolve().name or 'root'}-{_hex(text)}"
+    return into / _name(root.resolve().name or "root", "\n".join(lines))
 
 
-def _hex(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
-
-
-@contextmanager
-def _writing(into: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        said = error.strerror or error
-        raise StoreError(f"{into} could not be written: {said}. Nothing finished was lost.") from error
+def _name(stem: str, text: str) -> str:
+    """A folder's name of bounded length: the stem, and a fingerprint of the text."""
+    return f"{stem[:50]}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def _remove_parts(into: Path) -> None:

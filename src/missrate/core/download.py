@@ -21,6 +21,7 @@ DIGEST = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 LENGTH = re.compile("[0-9]{1,18}")
 CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 CHUNK = 2**18
+MARK = re.compile("[ -~]{1,200}")
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 """Before each repetition; whoever came at least ``CHUNK`` bytes further has all of them again."""
 TIMEOUT_S = 60.0
@@ -52,19 +53,17 @@ def fetch(url: str, target: Path, *, digest: str | None, offline: bool, progress
     address = _address(url)
     if digest is not None and not DIGEST.fullmatch(digest):
         raise ConfigError(f"A checksum must be md5: or sha256: with its lower-case hex digits. Got {digest!r}.")
-    if _is_there(target, digest):
-        return target
-    if offline:
-        checked = f" (its checksum {digest})" if digest else ""
-        raise InputError(f"{target.name} must lie at {target} to be used offline{checked}. Put {address} there.")
-    with store.lock(target.parent):
-        if not _is_there(target, digest):
-            part = _Part(target, url, resumes_blindly=digest is not None)
-            try:
+    with store.working_on(target):
+        if _is_there(target, digest):
+            return target
+        if offline:
+            checked = f" (its checksum {digest})" if digest else ""
+            raise InputError(f"{target.name} must lie at {target} to be used offline{checked}. Put {address} there.")
+        with store.lock(target.parent):
+            if not _is_there(target, digest):
+                part = _Part(target, url, resumes_blindly=digest is not None)
                 _persist(part, address, progress)
                 part.finish(address, digest, progress)
-            except OSError as error:
-                raise StoreError(f"{target} could not be written: {error.strerror or error}.") from error
     return target
 
 
@@ -187,15 +186,13 @@ class _Part:
 
     def _known(self) -> _Known:
         """What was said of the file whose first bytes are here; where nobody could tell another file, they go."""
-        known = _Known()
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            value = json.loads(self.note.read_bytes())
-            if value["of"] == self.of:
-                known = _Known(value["size"], value["mark"])
-                if known.mark is not None or self.resumes_blindly:
-                    return known
+        with suppress(OSError, ValueError):
+            match json.loads(self.note.read_bytes()):
+                case {"of": self.of, "size": int() | None as size, "mark": str() | None as mark}:
+                    if mark is not None or self.resumes_blindly:
+                        return _Known(size, mark)
         self.discard()
-        return known
+        return _Known()
 
     def _asked(self, known: _Known, address: str) -> Any:
         headers = {"User-Agent": "missrate", "Accept-Encoding": "identity"}
@@ -256,9 +253,8 @@ class _Part:
 
 def _mark(response: Any) -> str | None:
     """What changes when the file does: a strong ETag, or the time of its change."""
-    tag: str | None = response.headers.get("ETag")
-    changed: str | None = response.headers.get("Last-Modified")
-    return tag if tag and not tag.startswith("W/") else changed
+    said = (response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
+    return next((mark for mark in said if MARK.fullmatch(mark) and not mark.startswith("W/")), None)
 
 
 class _OnlyWeb(urllib.request.HTTPRedirectHandler):

@@ -37,7 +37,8 @@ class Grid:
         if affine is None:
             return Grid((size_x, size_y, size_z), None)
         if not (np.abs(affine) < FARTHEST_MM).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-            raise GridError(f"An affine must be finite and invertible. Got {np.asarray(affine).round(4).tolist()}.")
+            got = np.asarray(affine).round(4).tolist()
+            raise GridError(f"An affine must be finite and invertible, and within {FARTHEST_MM:g} mm. Got {got}.")
         rows = tuple(tuple(float(v) for v in row) for row in np.asarray(affine, np.float64))
         return Grid((size_x, size_y, size_z), rows)
 

@@ -123,6 +123,16 @@ def lock(folder: Path) -> Iterator[None]:
         held.release()
 
 
+@contextmanager
+def working_on(path: Path) -> Iterator[None]:
+    """Whatever the disk refuses below ``path`` becomes a StoreError with the reason."""
+    try:
+        yield
+    except OSError as error:
+        said = error.strerror or error
+        raise StoreError(f"{path} could not be read or written: {said}. Nothing finished was lost.") from error
+
+
 def require_free(folder: Path, count: int) -> None:
     """Raises StoreError unless ``count`` more bytes would leave ``LEFT_FREE`` on the disk of ``folder``."""
     free = shutil.disk_usage(folder).free

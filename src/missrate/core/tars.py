@@ -4,12 +4,10 @@ tarfile knows the header of a member, the way from one to the next is our own: t
 as a whole, parses them in quadratic time, and takes a damaged header for the end.
 """
 
-import bz2
 import gzip
-import lzma
 import tarfile
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import IO, Any
 
 from missrate.core.errors import DataError
 from missrate.core.members import CHUNK, Counted, Measured, Member, Room, Stream, place_of
@@ -115,7 +113,7 @@ def _exactly(stream: Stream, size: int, label: str) -> bytes:
 class _Unpacked:
     """What one packed stream after another stands for, in bounded memory."""
 
-    def __init__(self, file: IO[bytes], begun: Callable[[], "bz2.BZ2Decompressor | lzma.LZMADecompressor"]) -> None:
+    def __init__(self, file: IO[bytes], begun: Callable[[], Any]) -> None:
         self.file, self.begun, self.inner = file, begun, begun()
 
     def read(self, size: int, /) -> bytes:
@@ -131,7 +129,8 @@ class _Unpacked:
                 self.inner = self.begun()
             elif self.inner.needs_input and not (packed := self.file.read(CHUNK)):
                 raise EOFError("no end of what was packed")
-            if data := self.inner.decompress(packed, size):
+            data: bytes = self.inner.decompress(packed, size)
+            if data:
                 return data
 
 
@@ -140,10 +139,14 @@ def _of_gz(file: IO[bytes]) -> Stream:
 
 
 def _of_bz2(file: IO[bytes]) -> Stream:
+    import bz2  # some builds of Python lack it, and lzma
+
     return _Unpacked(file, bz2.BZ2Decompressor)  # bz2.open takes a damaged second stream for the end
 
 
 def _of_xz(file: IO[bytes]) -> Stream:
+    import lzma
+
     # lzma.open allocates what the file asks for, up to 4 GiB.
     return _Unpacked(file, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_XZ_MEMORY))
 

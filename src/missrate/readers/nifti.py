@@ -31,6 +31,8 @@ ENDINGS = (".nii", ".nii.gz")
 FLIPPED = "#flip="
 LEFT_OVER = 2**20
 """Bytes that may follow the voxels."""
+MOST_BEFORE = 2**24
+"""Bytes that may stand before the voxels."""
 LABEL_WORDS = re.compile(r"(mask|label|seg|segmentation|tumou?r|lesion|gt)s?$", re.IGNORECASE)
 
 
@@ -231,8 +233,8 @@ def _opened(path: Path) -> tuple[Any, NDArray[np.float64]]:
         raise _damaged(str(path), error) from error
     if kind.kind not in "iuf" or kind.itemsize > 8:
         raise DataError(f"{path} must hold plain numbers. Got {kind}; perhaps colours or complex numbers.")
-    if offset < header.single_vox_offset:
-        raise DataError(f"{path} must be one file, voxels after header. Got voxels at byte {offset}.")
+    if not header.single_vox_offset <= offset <= MOST_BEFORE:
+        raise DataError(f"{path} must be one file, the voxels soon after the header. Got voxels at byte {offset}.")
     if not 0 < needed <= held:
         raise DataError(f"{path} must be a whole NIfTI file. Got fewer bytes than its header says.")
     return header, affine
