@@ -1,6 +1,6 @@
 """Training slices and patches for each CPU second: ours, nnU-Net's loader, MONAI's datasets, a folder of JPEGs.
 
-Usage: python -m benchmarks.loading [--repeats N] [--only TOOL ...]. All draw patches of one size at random, half of them
+Usage: python -m benchmarks.loading [--repeats N] [--only TOOL ...]. All draw patches of one size, half of them
 with a lesion, unchanged or mirrored and with the HU scaled and shifted. Prints Markdown tables.
 """
 
