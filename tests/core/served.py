@@ -21,6 +21,8 @@ class Site:
     """Whether parts are given."""
     checks: bool = True
     """Whether If-Range is looked at."""
+    marks_parts: bool = True
+    """Whether a part comes with the mark of its file."""
     length: bool = True
     chunked: bool = False
     claimed: int = 0
@@ -71,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_response(200)
         for name, value in (("ETag", site.etag), ("Last-Modified", site.modified)):
-            if value is not None:
+            if value is not None and (begin is None or site.marks_parts):
                 self.send_header(name, value)
         if site.chunked:
             self.send_header("Transfer-Encoding", "chunked")

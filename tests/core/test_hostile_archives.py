@@ -332,6 +332,13 @@ def test_headers_that_are_bombs(kind: bytes, refused: Refused, tmp_path: Path) -
     assert "at most 10 headers" in refused("a.tar", long_header(0, kind) * 5000 + tarred({"a": b"1"}))
 
 
+def test_a_file_of_less_than_no_bytes(refused: Refused, tmp_path: Path) -> None:
+    data = zlib.compressobj(wbits=31)
+    packed = data.compress(long_header(-5, tarfile.REGTYPE) + bytes(2**25)) + data.flush()
+    assert "'x' must be a file or a folder" in refused("a.tgz", packed)
+    assert peak_of(tmp_path / "outside" / "below" / "a.tgz") < 2**22
+
+
 def test_attributes_that_lie(refused: Refused) -> None:
     # Digits without end, for which the standard library takes a quadratic time.
     assert "whole archive" in refused("a.tar", long_header(2**20, tarfile.XHDTYPE) + b"1" * 2**20 + tarred({"a": b"1"}))
