@@ -83,10 +83,12 @@ def test_one_that_is_unlike_the_others_is_named() -> None:
         return value | {"source_axcodes": codes, "warnings": []}
 
     cases = [case(str(n), (0.8, 0.8, 2.5)) for n in range(5)]
+    cases += [case("lost", (1.0, 1.0, 1.0))]
     cases += [case("thick", (0.8, 0.8, 7.5)), case("turned", (0.8, 0.8, 2.5), "RAS"), case("wide", (2.0, 2.0, 2.5))]
     cohort.warn(cases)
     found = {c["case_id"]: [w["kind"] for w in c["warnings"]] for c in cases}
     assert found.pop("thick") == ["unusual spacing"]
+    assert found.pop("lost") == ["unusual spacing", "lost spacing"]
     assert found.pop("turned") == ["other orientation"]
     assert found.pop("wide") == ["unusual spacing", "unusual field of view"]
     assert not any(found.values())

@@ -91,4 +91,29 @@ def test_parts_that_do_not_fit_are_refused(tmp_path: Path, parts: dict[str, floa
 )
 def test_configuration_that_makes_no_sense(bad: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        SplitConfig(source="s", **bad)  # type: ignore[arg-type]
+        SplitConfig(source="s", **bad)
+
+
+@given(
+    st.lists(st.integers(0, 11), min_size=6, max_size=40),
+    st.one_of(st.integers(2, 4), st.just({"train": 0.5, "validation": 0.1, "calibration": 0.2, "test": 0.2})),
+    st.integers(0, 3),
+)
+def test_no_patient_ever_crosses(
+    tmp_path_factory: pytest.TempPathFactory, patient_of: list[int], how: int | dict[str, float], seed: int
+) -> None:
+    """Any number of scans a patient, folds or parts: what is tested shares nobody with what it is trained on."""
+    folder = tmp_path_factory.mktemp("x")
+    manifest = _manifest(folder, [f"p{n}" for n in patient_of])
+    config = SplitConfig(source="s", seed=seed, **({"folds": how} if isinstance(how, int) else {"parts": how}))
+    try:
+        split.split(manifest, config, folder / "split.json")
+    except ConfigError:  # too few patients for it
+        return
+    value = split.read(folder / "split.json", manifest)
+    places = {case: value["patients"][patient] for case, patient in value["cases"].items()}
+    assert places.keys() == {f"c{i}" for i in range(len(patient_of))}, "every scan has a place"
+    for place in set(places.values()):
+        inside = {patient_of[int(case[1:])] for case, where in places.items() if where == place}
+        outside = {patient_of[int(case[1:])] for case, where in places.items() if where != place}
+        assert not inside & outside

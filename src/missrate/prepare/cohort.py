@@ -17,6 +17,11 @@ def warn(cases: list[Case]) -> None:
     _far(cases, "unusual spacing", {c["case_id"]: c["spacing_mm"] for c in cases if c["spacing_mm"]}, names="xyz")
     seen = {c["case_id"]: _in_plane_mm(c) for c in cases if c["spacing_mm"]}
     _far(cases, "unusual field of view", seen, names="xy")
+    sizes = [case["spacing_mm"] for case in cases if case["spacing_mm"]]
+    for case in cases:
+        if case["spacing_mm"] == [1.0, 1.0, 1.0] and sizes.count(case["spacing_mm"]) * 2 < len(sizes):
+            text = "voxels of exactly 1 x 1 x 1 mm, unlike most: perhaps their size was lost in an export"
+            case["warnings"].append(warned("lost spacing", text))
     codes = Counter(case["source_axcodes"] for case in cases if case["source_axcodes"])
     usual = max(codes, key=lambda code: (codes[code], code), default=None)
     for case in cases:

@@ -20,7 +20,7 @@ from missrate.report.raster import outline, png
 from missrate.report.words import Drawing
 
 Json = dict[str, Any]
-MOST_PICTURES = 60
+MOST_PICTURES, MOST_LINES = 60, 4
 BINS = 24
 BAR = "#4b6b8a"
 
@@ -36,7 +36,7 @@ def write(out: Path, check: Path, cases: Path) -> None:
         style=folder.joinpath("style.css").read_text(encoding="utf-8"),
         version=version("missrate"),
         numbers=_numbers(value["overview"]),
-        histograms=[drawing for drawing in _histograms(value["cases"]) if drawing.svg],
+        histograms=[drawing for drawing in _histograms(value["cases"]) if drawing.read],
         kinds=_kinds(value["cases"]),
         pictures=[_picture(case, cases / case["case_id"] / "picture.npz", images=value["images"]) for case in shown],
         **value,
@@ -45,9 +45,9 @@ def write(out: Path, check: Path, cases: Path) -> None:
 
 
 def _chosen(cases: list[Json]) -> list[Json]:
-    """Those with warnings first, since they are what a person should look at; the others evenly from the set."""
-    doubtful = [case for case in cases if case["warnings"]][:MOST_PICTURES]
-    others = [case for case in cases if case not in doubtful]
+    """Those with doubts first, since they are what a person should look at; the others evenly, lesions before none."""
+    doubtful = [case for case in cases if any(w["kind"] != "no lesion" for w in case["warnings"])][:MOST_PICTURES]
+    others = sorted((case for case in cases if case not in doubtful), key=lambda case: not case["lesions"])
     room = MOST_PICTURES - len(doubtful)
     return doubtful + (others[:: -(-len(others) // room)] if room and others else [])
 
@@ -88,9 +88,10 @@ def _histogram(name: str, title: str, values: list[float], what: str, whom: str)
     if not values:
         return Drawing(title, "", "", "")
     low, high = min(values), max(values)
+    if low == high:
+        return Drawing(title, "", f"{low:.4g} {what}, in all {len(values)} {whom}.", "")
     with drawn_on(3.4, 2.1) as (figure, (panel,)):
-        bins = np.linspace(low, high, BINS + 1) if high > low else np.array([low - 0.5, low + 0.5])
-        panel.hist(values, bins=list(bins), color=BAR)
+        panel.hist(values, bins=list(np.linspace(low, high, BINS + 1)), color=BAR)
         panel.set(xlabel=what, ylabel=whom)
         panel.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
         svg = svg_of(figure, name)
@@ -112,9 +113,11 @@ def _picture(case: Json, path: Path, *, images: bool) -> Json:
         grey, label, spacing = held["grey_XY"], held["label_XY"], held["spacing_mm"]
     grey_YX, label_YX = (axial(values[:, :, None], 0) for values in (grey, label))
     spacing_YX = (float(spacing[1]), float(spacing[0]))
+    said = [warning["text"] for warning in case["warnings"]]
+    more = [f"and {len(said) - MOST_LINES} more"] if len(said) > MOST_LINES else []
     return {
         "case_id": case["case_id"],
-        "lines": [_about(case), *(warning["text"] for warning in case["warnings"])],
+        "lines": [_about(case), *said[:MOST_LINES], *more],
         "png": png(np.ascontiguousarray(grey_YX)) if images else "",
         "width": grey_YX.shape[1] * spacing_YX[1],
         "height": grey_YX.shape[0] * spacing_YX[0],

@@ -49,7 +49,7 @@ def _head(named: str, found: Json) -> str:
     lines = [
         f"A study of {named}, drafted by `missrate new`: change what you like.",
         f"Looked at: {seen['cases']} cases ({found['not_looked_at']} more not yet), {seen['lesions']} lesions, "
-        f"{slices[0]:.0f} to {slices[4]:.0f} slices a scan, {100 * share:.2g} % of them with a lesion.",
+        f"{slices[0]:.0f} to {slices[4]:.0f} slices a scan, {100 * share:.3g} % of them with a lesion.",
         *(f"Refused: {row['case_id']}: {row['reason']}" for row in found["refused"][:5]),
         "missrate run study.toml --dry-run    lists the stages and what they would cost",
         "missrate run study.toml              runs them; stopped at any moment, the same command carries on",

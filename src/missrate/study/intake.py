@@ -121,7 +121,7 @@ def _numbers(seen: Json) -> list[str]:
     head = f"{'':<22}" + "".join(f"{word:>10}" for word in ("least", "quarter", "median", "3/4", "greatest"))
     lines = [f"{name:<22}" + "".join(f"{v:>10.4g}" for v in values) for name, values in rows if values]
     if seen["lesion_slice_share"] is not None:
-        lines.append(f"{100 * seen['lesion_slice_share']:.2g} % of {seen['slices_in_all']} slices show a lesion")
+        lines.append(f"{100 * seen['lesion_slice_share']:.3g} % of {seen['slices_in_all']} slices show a lesion")
     return [head, *lines]
 
 
