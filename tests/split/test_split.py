@@ -91,7 +91,7 @@ def test_parts_that_do_not_fit_are_refused(tmp_path: Path, parts: dict[str, floa
 )
 def test_configuration_that_makes_no_sense(bad: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        SplitConfig(source="s", **bad)
+        SplitConfig(source="s", **bad)  # type: ignore[arg-type]
 
 
 @given(
@@ -105,7 +105,8 @@ def test_no_patient_ever_crosses(
     """Any number of scans a patient, folds or parts: what is tested shares nobody with what it is trained on."""
     folder = tmp_path_factory.mktemp("x")
     manifest = _manifest(folder, [f"p{n}" for n in patient_of])
-    config = SplitConfig(source="s", seed=seed, **({"folds": how} if isinstance(how, int) else {"parts": how}))
+    folds, parts = (how, None) if isinstance(how, int) else (None, how)
+    config = SplitConfig(source="s", seed=seed, folds=folds, parts=parts)
     try:
         split.split(manifest, config, folder / "split.json")
     except ConfigError:  # too few patients for it

@@ -19,7 +19,8 @@ def test_the_label_follows_the_image(patch_px: tuple[int, int], seed: int, flip_
     case = drawn.case("a")
     how = Augmentation(patch_px, flip_x=flip_x)
     drawn_ = draw((16, 20), how, np.random.default_rng(seed), case.lesion_in(2) if keep_lesion else None)
-    image_XYZ, label_XY = hu_of(case.image_XYZ[:, :, 2:5], drawn_), label_of(case.label_XYZ[:, :, 2], drawn_)
+    image_ZXY, label_XY = hu_of(case.image_XYZ[:, :, 2:5], drawn_), label_of(case.label_XYZ[:, :, 2], drawn_)
+    image_XYZ = image_ZXY.transpose(1, 2, 0)
     assert image_XYZ.shape == (*patch_px, 3) and label_XY.shape == patch_px
     inside = image_XYZ[:, :, 0] != AIR_HU
     x, y = np.divmod(image_XYZ[:, :, 0][inside].astype(int) - 2, 100)

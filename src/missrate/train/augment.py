@@ -73,18 +73,23 @@ def corner(
 
 
 def label_of(label: NDArray[np.uint8], how: Variation) -> NDArray[np.uint8]:
-    """The label of the patch."""
-    part = cut(label, how.start, how.patch_px, fill=BACKGROUND)
+    """The label of the patch, in C order (turned here and not while a batch is filled: a third of the time)."""
+    part = np.ascontiguousarray(cut(label, how.start, how.patch_px, fill=BACKGROUND))
     return part[::-1] if how.mirrored else part
 
 
 def hu_of(image: NDArray[np.int16], how: Variation) -> NDArray[np.float32]:
-    """The patch's HU, varied and rounded; further axes come whole. A new array in the memory order of ``image``."""
-    hu: NDArray[Any] = cut(image, how.start, how.patch_px, fill=AIR_HU).astype(np.float32)
+    """The patch's HU, varied and rounded; further axes come whole, and first: (Z, X, Y) of a slice and its neighbours.
+
+    A new array in C order: turned while it becomes float, which takes a third of the time of turning it later.
+    """
+    part = cut(image, how.start, how.patch_px, fill=AIR_HU)
+    flat = len(how.patch_px)
+    hu: NDArray[Any] = part.transpose(*range(flat, part.ndim), *range(flat)).astype(np.float32, order="C")
     if how.scale != 1.0:
         hu *= np.float32(how.scale)
     if how.shift_hu != 0.0:
         hu += np.float32(how.shift_hu)
     if how.scale != 1.0 or how.shift_hu != 0.0:
         np.rint(hu, out=hu)
-    return hu[::-1] if how.mirrored else hu
+    return np.flip(hu, part.ndim - flat) if how.mirrored else hu

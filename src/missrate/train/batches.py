@@ -163,9 +163,8 @@ def _flat_example(
     drawn = draw(shape[:2], how, rng, case.lesion_in(z) if with_lesion else None)
     reach = recipe.view.context_slices // 2
     first, last = max(z - reach, 0), min(z + reach, shape[2] - 1)
-    seen_XYZ = recipe.view.windowed(hu_of(case.image_XYZ[:, :, first : last + 1], drawn))
+    seen_CXY = recipe.view.windowed(hu_of(case.image_XYZ[:, :, first : last + 1], drawn))
     wanted = [min(max(k, first), last) - first for k in range(z - reach, z + reach + 1)]  # edges repeat
-    seen_CXY = seen_XYZ.transpose(2, 0, 1)
     image_CXY = seen_CXY if len(wanted) == len(seen_CXY) else seen_CXY[wanted]
     return image_CXY, label_of(case.label_XYZ[:, :, z], drawn)
 
