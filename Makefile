@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 export OMP_WAIT_POLICY = passive
 
-.PHONY: setup demo test check format lock slim overfit bench-setup bench bench-lock clean
+.PHONY: setup demo test check format lock slim overfit bench-setup bench bench-data bench-lock clean
 
 setup: $(VENV)/ready
 
@@ -59,6 +59,11 @@ bench-setup: .venv-bench/ready
 bench: bench-setup
 	.venv-bench/bin/python -m benchmarks.evaluation $(BENCH)
 	.venv-bench/bin/python -m benchmarks.traps
+
+# What preparing and loading cost beside other tools: a quarter of an hour, reads ../shared/data.
+bench-data: bench-setup
+	.venv-bench/bin/python -m benchmarks.prepare $(BENCH)
+	.venv-bench/bin/python -m benchmarks.loading $(BENCH)
 
 # Where a peer asks for an older version our own pin wins, so that all numbers come from one set of libraries.
 bench-lock: setup

@@ -22,6 +22,7 @@ from missrate.prepare.patients import column, with_patients
 from missrate.readers._detect import Source, source_of
 from missrate.readers._files import files_of
 from missrate.study.cases import run_cases
+from missrate.study.sources import LARDER, opened
 from missrate.study.work import load_statistics
 
 ABOUT = "missrate/evaluated/1"
@@ -73,8 +74,8 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
     others go on, or with ``stop`` nothing is summarised; predictions of no reference are named. Raises InputError when
     nothing can be evaluated.
     """
-    references = source_of(request.reference, request.reference_reader)
-    predictions = source_of(request.predictions, request.prediction_reader)
+    references = _source(request.reference, request.reference_reader)
+    predictions = _source(request.predictions, request.prediction_reader)
     found = references.entries()
     entries = with_patients(found, request.patients)
     subgroups = _subgroups(request, found)
@@ -99,6 +100,11 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
         ]
         run_cases(tasks, "evaluate", workers)
         return _finish(request, entries, predicted, predictions, subgroups)
+
+
+def _source(named: Path, reader: str | None) -> Source:
+    """A folder, or an archive, which is unpacked once below the current folder."""
+    return source_of(*opened(named, reader or "", data=Path(LARDER)))
 
 
 def measure(

@@ -50,15 +50,20 @@ def anchored(source: SourceConfig, folder: Path, *, data: Path, offline: bool = 
         if not source.reader:
             raise ConfigError("A source must have a path or a reader. Got neither.")
         return source.model_copy(update=known)
-    named = placed(source.path, folder)
-    root = bring(named, data, offline=offline, progress=bytes_told())
-    place, known["reader"] = root, source.reader
-    if not source.reader or root != named:  # a folder of which the user says the reader is taken at its word
-        place, known["reader"] = locate(root, source.reader)
-    if place != root:
-        logger.warning("The cases of %s were found in %s.", source.path, place.relative_to(root))
+    place, known["reader"] = opened(placed(source.path, folder), source.reader, data=data, offline=offline)
     known["path"] = str(place)
     return source.model_copy(update=known)
+
+
+def opened(named: str | Path, reader: str, *, data: Path, offline: bool = False) -> tuple[Path, str]:
+    """Where the cases of what was named lie on this disk, fetched and unpacked, and the reader that knows them."""
+    root = bring(named, data, offline=offline, progress=bytes_told())
+    if reader and root == named:  # a folder of which the user says the reader is taken at its word
+        return root, reader
+    place, found = locate(root, reader)
+    if place != root:
+        logger.warning("The cases of %s were found in %s.", named, place.relative_to(root))
+    return place, found
 
 
 def placed(source: str, folder: Path) -> str | Path:
