@@ -121,6 +121,33 @@ def test_new_writes_a_study_that_runs(tmp_path: Path) -> None:
         call("new", root, "--out", tmp_path / "study.toml")
 
 
+def test_new_on_slices_without_millimetres_runs_as_well(tmp_path: Path) -> None:
+    """24 cases are looked at, but all patients count."""
+    for n in range(45):
+        image = np.random.default_rng(n).integers(0, 200, (40, 36)).astype(np.uint8)
+        lesion, organ = np.zeros_like(image), np.zeros_like(image)
+        organ[5:30, 5:30], lesion[10:16, 10 + n % 8 : 16 + n % 8] = 1, int(n % 3 > 0)
+        image[lesion > 0] //= 2
+        (tmp_path / "data").mkdir(exist_ok=True)
+        np.savez(tmp_path / "data" / f"p{n // 2:02d}_z{n:03d}.npz", image=image, organ=organ, lesion=lesion)
+    words = ("new", tmp_path / "data", "--option", "hu_range=[-150, 250]", "--out", tmp_path / "study.toml")
+    done = call(*words, "--workers", 0)
+    assert "24 cases looked at" in done.stdout
+    study = read_toml(tmp_path / "study.toml")
+    assert study["split"] == {"source": "data", "folds": 5, "seed": 0}, "23 patients are few"
+    assert study["evaluate"]["target"]["false_positive_ml_per_scan"] == float("inf")
+    assert "spacing_mm" not in study["view"]
+    assign = [
+        "budget.steps=2",
+        "budget.patch_px=[32, 32]",
+        "split.folds=2",
+        "sources.phantom.options.patients=2",
+        "sources.phantom.options.size_px=48",
+        "evaluate.resamples=100",
+    ]
+    assert "Report:" in front.run(tmp_path / "study.toml", tmp_path / "out", assign=assign, workers=0)
+
+
 def test_scans_in_a_foreign_source_whose_patients_are_tested_stop_the_study(tmp_path: Path) -> None:
     scans(tmp_path / "tested", 4)
     scans(tmp_path / "other", 2)

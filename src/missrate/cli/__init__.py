@@ -15,7 +15,6 @@ from missrate.cli import data as _data  # noqa: F401 - its verbs are added to th
 from missrate.cli._app import AsJson, Assign, Offline, Out, StudyFile, Workers, app
 from missrate.core.errors import ConfigError, InputError, MissrateError
 
-
 __all__ = ["app", "main"]
 
 

@@ -145,7 +145,7 @@ def _header(path: Path, folder: int) -> Header | None:
 def _described(data: Any, path: Path, folder: int) -> Header:
     study = str(getattr(data, "StudyInstanceUID", "") or "")
     frame = str(getattr(data, "FrameOfReferenceUID", "") or "")
-    series = str(getattr(data, "SeriesInstanceUID", "") or "") or f"{study} {frame} {path.parent}"
+    series = str(getattr(data, "SeriesInstanceUID", "") or "") or f"{study} {frame} {folder}"
     kind = [str(word).upper() for word in getattr(data, "ImageType", None) or []]
     return Header(
         path=path,

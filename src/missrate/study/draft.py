@@ -34,8 +34,9 @@ def write(named: str, name: str, source: SourceConfig, out: Path, *, workers: in
             f"A study must have at least two patients, and a lesion. Got {seen['patients']} and {seen['lesions']} "
             f"lesions; see missrate check {named}."
         )
-    patients = seen["patients"] + found["not_looked_at"]
-    body = _training(name, seen, patients) if found["images"] else _predictions(named, name, source, out)
+    body = (
+        _training(name, seen, found["patients_in_all"]) if found["images"] else _predictions(named, name, source, out)
+    )
     text = "\n".join([_head(named, found), _source(named, name, source, found, out), body])
     store.write_text(out, text)
     told = [f"{out}: {seen['cases']} cases looked at, {len(found['refused'])} refused"]
@@ -64,7 +65,7 @@ def _source(named: str, name: str, source: SourceConfig, found: Json, out: Path)
         f"[sources.{name}]",
         f'reader = "{source.reader}"',
         f"path = {json.dumps(_from(out, named))}",
-        f"labels = {{ {toml} }}".ljust(32) + f"# {found['labels_said'] or 'as you said'}",
+        f"{f'labels = {{ {toml} }}':<35} # {found['labels_said'] or 'as you said'}",
     ]
     if source.patients is None:
         lines.append('# patients = "patients.csv"      # case_id,patient_id: when patients have several scans')
@@ -100,7 +101,9 @@ def _training(name: str, seen: Json, patients: int) -> str:
         )
         view.append('crop = "body"                   # the box around the patient')
     small = "" if shutil.which("nvidia-smi") else SMALL
-    return BODY.format(name=name, split=split, view="\n".join(view), steps=steps, patch=patch, small=small)
+    volume = "20.0 }" if pixel else "inf }     # without millimetres there are no volumes"
+    given = {"name": name, "split": split, "view": "\n".join(view), "small": small, "volume": volume}
+    return BODY.format(steps=steps, patch=patch, **given)
 
 
 def _sampling(seen: Json) -> tuple[float | None, int]:
@@ -183,7 +186,7 @@ loss = {{ name = "tversky_ce" }}
 
 [evaluate]
 against = "maskrcnn-scratch"
-target = {{ false_positives_per_scan = 2.0, false_positive_ml_per_scan = 20.0 }}
+target = {{ false_positives_per_scan = 2.0, false_positive_ml_per_scan = {volume}
 
 [report]
 title = "Which model misses fewer lesions?"

@@ -39,7 +39,9 @@ def check(source: SourceConfig, name: str, out: Path, *, workers: int | None = N
         notes = sources.notes(source, images=images)
         manifest.finish(out, name, seen, excluded=source.exclude, notes=notes, least=0)
         value = _value(out, name, source, known, said=said, images=images)
-        store.write_json(out / "check.json", value | {"not_looked_at": len(entries) - len(seen)})
+        patients = len({entry.patient_id for entry in entries})
+        value |= {"not_looked_at": len(entries) - len(seen), "patients_in_all": patients}
+        store.write_json(out / "check.json", value)
         _draw(out)
     return store.read_json(out / "check.json", CHECK)  # type: ignore[no-any-return]
 
