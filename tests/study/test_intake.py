@@ -129,7 +129,7 @@ def test_new_on_slices_without_millimetres_runs_as_well(tmp_path: Path) -> None:
         organ[5:30, 5:30], lesion[10:16, 10 + n % 8 : 16 + n % 8] = 1, int(n % 3 > 0)
         image[lesion > 0] //= 2
         (tmp_path / "data").mkdir(exist_ok=True)
-        np.savez(tmp_path / "data" / f"p{n // 2:02d}_z{n:03d}.npz", image=image, organ=organ, lesion=lesion)
+        np.savez(tmp_path / "data" / f"p{n // 2:02d}_z{3 * n:03d}.npz", image=image, organ=organ, lesion=lesion)
     words = ("new", tmp_path / "data", "--option", "hu_range=[-150, 250]", "--out", tmp_path / "study.toml")
     done = call(*words, "--workers", 0)
     assert "24 cases looked at" in done.stdout
