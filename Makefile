@@ -61,9 +61,10 @@ bench: bench-setup
 	.venv-bench/bin/python -m benchmarks.traps
 
 # What preparing and loading cost beside other tools: a quarter of an hour, reads ../shared/data.
-bench-data: bench-setup
+bench-data: setup bench-setup
 	.venv-bench/bin/python -m benchmarks.prepare $(BENCH)
 	.venv-bench/bin/python -m benchmarks.loading $(BENCH)
+	$(BIN)/python -m benchmarks.access
 
 # Where a peer asks for an older version our own pin wins, so that all numbers come from one set of libraries.
 bench-lock: setup

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from missrate.core.crop import bounding_box
 from missrate.core.grid import Grid
 from missrate.core.types import LESION
 from missrate.core.viewed import ViewedCase, read_view, write_view
@@ -42,3 +43,15 @@ def test_a_view_comes_back_from_disk(tmp_path: Path) -> None:
     assert back.lesion_VX.tolist() == [[1, 2, 1], [2, 2, 1]]
     assert back.starts.tolist() == [0, 0, 2, 2]
     assert (back.patient_id, back.box, back.grid) == ("p", case.box, case.grid)
+
+
+@given(LABELS, st.tuples(st.sampled_from([1, -1]), st.sampled_from([1, -1]), st.sampled_from([1, -1])), st.booleans())
+def test_the_box_of_what_is_not_0_however_it_lies_in_memory(
+    values: NDArray[np.uint8], steps: tuple[int, int, int], fortran: bool
+) -> None:
+    values = np.asarray(values, order="F" if fortran else "C")[:: steps[0], :: steps[1], :: steps[2]]
+    found = np.argwhere(values)
+    expected: tuple[slice, ...] = (slice(0, 1),) * 3
+    if len(found):
+        expected = tuple(slice(int(a), int(b) + 1) for a, b in zip(found.min(0), found.max(0), strict=True))
+    assert bounding_box(values) == bounding_box(values != 0) == expected

@@ -42,7 +42,8 @@ class Crop:
 
     def trimmed(self) -> "Crop":
         """The same in the smallest box that holds every value other than 0; no such value leaves one voxel."""
-        box = bounding_box(self.values_XYZ != 0)
+        whole_numbers = self.values_XYZ.dtype.kind in "biu"
+        box = bounding_box(self.values_XYZ if whole_numbers else self.values_XYZ != 0)
         x, y, z = (a + s.start for a, s in zip(self.start, box, strict=True))
         return Crop(self.values_XYZ[box], (x, y, z), self.grid)
 
@@ -62,14 +63,28 @@ class Crop:
         return self.within((x, y, z))
 
 
-def bounding_box(mask_XYZ: NDArray[np.bool_]) -> Box:
-    """The smallest box that holds all true voxels; an empty mask gives the first voxel, so that no axis is empty."""
-    along_z = mask_XYZ.any(axis=(0, 1))
-    if not along_z.any():
+def bounding_box(values_XYZ: NDArray[np.bool_] | NDArray[np.integer]) -> Box:
+    """The smallest box that holds all that is true, or not 0; nothing gives the first voxel: no axis is empty."""
+    outer = int(np.argmax(np.abs(values_XYZ.strides)))
+    backwards = [stride < 0 for stride in values_XYZ.strides]
+    straight = values_XYZ[tuple(slice(None, None, -1 if back else 1) for back in backwards)]  # backwards is slow
+    planes = np.moveaxis(straight, outer, 0)
+    # Plane upon plane first: that is one quick pass, and the rest looks at what lies within its shadow only.
+    shadow: NDArray[np.bool_] = np.bitwise_or.reduce(planes, axis=0) != 0
+    if not shadow.any():
         return slice(0, 1), slice(0, 1), slice(0, 1)
-    spans = [np.flatnonzero(mask_XYZ.any(axis=other)) for other in ((1, 2), (0, 2))] + [np.flatnonzero(along_z)]
-    x, y, z = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+    spans = [_span(np.asarray(shadow.any(axis=axis))) for axis in (1, 0)]
+    spans.insert(outer, _span(np.asarray(planes[:, spans[0], spans[1]].any(axis=(1, 2)))))
+    x, y, z = (
+        slice(size - span.stop, size - span.start) if back else span
+        for span, size, back in zip(spans, values_XYZ.shape, backwards, strict=True)
+    )
     return x, y, z
+
+
+def _span(line: NDArray[np.bool_]) -> slice:
+    """From the first to the last that is true."""
+    return slice(int(line.argmax()), len(line) - int(line[::-1].argmax()))
 
 
 def union(a: Box, b: Box) -> Box:

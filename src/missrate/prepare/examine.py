@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from missrate.core import lesions, store
-from missrate.core.crop import Box, Crop
+from missrate.core.crop import Box, Crop, bounding_box
 from missrate.core.errors import DataError
 from missrate.core.grid import require_same
 from missrate.core.types import LabelMeaning, Scan
@@ -119,12 +119,10 @@ def _int16(values: NDArray[Any], low: float, high: float) -> NDArray[np.int16]:
 
 def _counts(values_XYZ: NDArray[Any], meaning: LabelMeaning) -> dict[int, int]:
     """How many voxels each value other than 0 has. Raises DataError for a value that was not declared."""
-    if values_XYZ.dtype == np.uint8:
-        bins = np.bincount(values_XYZ.ravel(order="K"), minlength=1)
-        counts = {int(value): int(bins[value]) for value in np.flatnonzero(bins)}
-    else:
+    counts = {value: int(np.count_nonzero(values_XYZ == value)) for value in sorted({0, *meaning.known()})}
+    if sum(counts.values()) < values_XYZ.size:  # there are others
         counts = {int(v): int(n) for v, n in zip(*np.unique(values_XYZ, return_counts=True), strict=True)}
-    counts.pop(0, None)
+    counts = {value: count for value, count in counts.items() if value and count}
     unknown = sorted(counts.keys() - meaning.known())
     if unknown:
         raise DataError(
@@ -143,8 +141,9 @@ def _spots(label: Crop, image_XYZ: NDArray[np.int16] | None, meaning: LabelMeani
     labels_XYZ, count = lesions.components(_lesion(label, meaning))
     found = lesions.measure(labels_XYZ, count, label.grid)
     known = label.grid.voxel_ml is not None
-    for index, spans in enumerate(ndimage.find_objects(labels_XYZ)):
-        box: Box = (spans[0], spans[1], spans[2])
+    boxes = [bounding_box(labels_XYZ)] if count == 1 else ndimage.find_objects(labels_XYZ)
+    for index, (along_x, along_y, along_z) in enumerate(boxes):
+        box: Box = (along_x, along_y, along_z)
         mean_hu, contrast, near = _surroundings(label, image_XYZ, labels_XYZ[box] == index + 1, box, meaning)
         row = {
             "voxels": int(found.voxels[index]),
