@@ -35,13 +35,13 @@ def child(module: str, *words: str) -> dict[str, Any]:
 def measured(run: Callable[[], int], repeats: int) -> dict[str, Any]:
     """CPU seconds for each of what ``run`` counts, the median of ``repeats`` after one to warm up, and the peak."""
     run()
-    before = _reset_peak()
+    before = reset_peak()
     each = []
     for _ in range(repeats):
         began = time.process_time()
         count = run()
         each.append((time.process_time() - began) / count)
-    return {"status": "ok", "seconds": statistics.median(each), "all": each, "peak_mb": _peak_mb() - before,
+    return {"status": "ok", "seconds": statistics.median(each), "all": each, "peak_mb": peak_mb() - before,
             "held_mb": before}  # fmt: skip
 
 
@@ -52,12 +52,14 @@ def machine() -> str:
     return f"{name[1] if name else platform.machine()}, one thread, Python {platform.python_version()}"
 
 
-def _reset_peak() -> float:
+def reset_peak() -> float:
+    """Forgets the process's peak memory so far; gives what it holds now, in MB."""
     Path("/proc/self/clear_refs").write_text("5")
-    return _peak_mb()
+    return peak_mb()
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
+    """The process's peak memory since ``reset_peak``. ``ru_maxrss`` would include the parent's and the imports'."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found.group(1)) / 1024

@@ -6,7 +6,6 @@ and the compiler's work. The peak is the greatest memory while the task runs, le
 """
 
 import json
-import re
 import statistics
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.alone import peak_mb, reset_peak
 from benchmarks.peers import LEVELS_K, PEERS, RESAMPLES, THRESHOLD
 
 from benchmarks import ours, plain, volumes
@@ -67,19 +67,6 @@ def small_part(case: Any) -> Any:
     low = [max(0, int(k) - 16) for k in np.argwhere(case.reference_XYZ)[0]]
     cut = tuple(slice(k, k + 32) for k in low)
     return volumes.Case(np.ascontiguousarray(case.reference_XYZ[cut]), np.ascontiguousarray(case.probability_XYZ[cut]))
-
-
-def reset_peak() -> float:
-    """Forgets the process's peak memory so far; gives what it holds now, in MB."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return peak_mb()
-
-
-def peak_mb() -> float:
-    """The process's peak memory since ``reset_peak``. ``ru_maxrss`` would include the parent's and the imports'."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found.group(1)) / 1024
 
 
 def measure(run: Callable[[Any], Any], given: Any, repeats: int) -> dict[str, Any]:

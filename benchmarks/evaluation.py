@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from benchmarks.alone import ONE_THREAD
 from benchmarks.child import TASKS
 from benchmarks.peers import PEERS, RESAMPLES
 
@@ -24,7 +25,6 @@ from benchmarks import volumes
 
 QUICK = "256x256x64"
 TIMEOUT_S = 1800
-ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA", "NUMEXPR")}
 PACKAGES = (
     "numpy", "scipy", "numba", "connected-components-3d", "edt", "medpy", "monai", "nnunetv2", "panoptica",
     "picai-eval", "scikit-learn", "surface-distance", "torch", "torchmetrics",

@@ -46,6 +46,20 @@ def overview(cases: list[Case]) -> dict[str, Any]:
     }
 
 
+def numbers(seen: dict[str, Any]) -> list[tuple[str, list[float]]]:
+    """The quantities of an overview by the name under which they are shown; without those of which nothing is known."""
+    rows = [
+        ("slices per scan", seen["slices"]),
+        *((f"spacing {axis}, mm", seen["spacing_mm"][axis]) for axis in "xyz"),
+        *((f"field of view {axis}, mm", seen["field_of_view_mm"][axis]) for axis in "xy"),
+        ("lesions per case", seen["lesions_per_case"]),
+        ("lesion volume, ml", seen["lesion_volume_ml"]),
+        ("lesion diameter, mm", seen["lesion_diameter_mm"]),
+        ("lesion contrast, HU", seen["contrast_hu"]),
+    ]
+    return [(name, values) for name, values in rows if values]
+
+
 def quartiles(values: list[float]) -> list[float] | None:
     """Minimum, quartiles and maximum; None of nothing."""
     return None if not values else [round(float(v), 4) for v in np.quantile(values, (0.0, 0.25, 0.5, 0.75, 1.0))]

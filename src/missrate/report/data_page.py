@@ -35,7 +35,6 @@ def write(out: Path, check: Path, cases: Path) -> None:
     page = template.render(
         style=folder.joinpath("style.css").read_text(encoding="utf-8"),
         version=version("missrate"),
-        numbers=_numbers(value["overview"]),
         histograms=[drawing for drawing in _histograms(value["cases"]) if drawing.read],
         kinds=_kinds(value["cases"]),
         pictures=[_picture(case, cases / case["case_id"] / "picture.npz", images=value["images"]) for case in shown],
@@ -50,19 +49,6 @@ def _chosen(cases: list[Json]) -> list[Json]:
     others = sorted((case for case in cases if case not in doubtful), key=lambda case: not case["lesions"])
     room = MOST_PICTURES - len(doubtful)
     return doubtful + (others[:: -(-len(others) // room)] if room and others else [])
-
-
-def _numbers(seen: Json) -> list[tuple[str, list[str]]]:
-    rows = [
-        ("slices per scan", seen["slices"]),
-        *((f"spacing {axis}, mm", seen["spacing_mm"][axis]) for axis in "xyz"),
-        *((f"field of view {axis}, mm", seen["field_of_view_mm"][axis]) for axis in "xy"),
-        ("lesions per case", seen["lesions_per_case"]),
-        ("lesion volume, ml", seen["lesion_volume_ml"]),
-        ("lesion diameter, mm", seen["lesion_diameter_mm"]),
-        ("lesion contrast, HU", seen["contrast_hu"]),
-    ]
-    return [(name, [f"{value:.4g}" for value in values]) for name, values in rows if values]
 
 
 def _histograms(cases: list[Json]) -> list[Drawing]:

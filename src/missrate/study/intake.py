@@ -9,7 +9,7 @@ from missrate.core.config import fingerprint
 from missrate.core.types import Entry, LabelMeaning
 from missrate.engine import Task
 from missrate.prepare import manifest
-from missrate.prepare.overview import overview
+from missrate.prepare.overview import numbers, overview
 from missrate.study import meaning, sources, work
 from missrate.study.cases import run_cases
 from missrate.study.sources import SourceConfig
@@ -52,6 +52,7 @@ def _evenly(entries: list[Entry], most: int) -> list[Entry]:
 
 def _value(out: Path, name: str, source: SourceConfig, known: LabelMeaning, *, said: str, images: bool) -> Json:
     found = store.read_json(out / "manifest.json", store.MANIFEST)
+    seen = overview(found["cases"])
     return {
         "schema": CHECK,
         "source": name,
@@ -59,7 +60,8 @@ def _value(out: Path, name: str, source: SourceConfig, known: LabelMeaning, *, s
         "labels": known.model_dump(),
         "labels_said": said,
         "images": images,
-        "overview": overview(found["cases"]),
+        "overview": seen,
+        "numbers": numbers(seen),
         "cases": found["cases"],
         "refused": manifest.read_refused(out),
         "excluded": found["excluded"],
@@ -92,7 +94,7 @@ def table(value: Json, *, most: int = 40) -> str:
     lines += [line for line in (value["labels_said"], *value["notes"]) if line]
     if value["not_looked_at"]:
         lines.append(f"{value['not_looked_at']} further cases were not looked at.")
-    lines += ["", *_numbers(seen)]
+    lines += ["", *_numbers(value)]
     lines += _list_of(
         "refused", [f"{row['case_id']}: {row['reason']}" for row in value["refused"]], len(value["refused"])
     )
@@ -110,18 +112,10 @@ def _counted(seen: Json) -> str:
     )
 
 
-def _numbers(seen: Json) -> list[str]:
-    rows = [
-        ("slices", seen["slices"]),
-        *((f"spacing {axis}, mm", seen["spacing_mm"][axis]) for axis in "xyz"),
-        *((f"field of view {axis}, mm", seen["field_of_view_mm"][axis]) for axis in "xy"),
-        ("lesions a case", seen["lesions_per_case"]),
-        ("lesion volume, ml", seen["lesion_volume_ml"]),
-        ("lesion diameter, mm", seen["lesion_diameter_mm"]),
-        ("lesion contrast, HU", seen["contrast_hu"]),
-    ]
+def _numbers(value: Json) -> list[str]:
+    seen = value["overview"]
     head = f"{'':<22}" + "".join(f"{word:>10}" for word in ("least", "quarter", "median", "3/4", "greatest"))
-    lines = [f"{name:<22}" + "".join(f"{v:>10.4g}" for v in values) for name, values in rows if values]
+    lines = [f"{name:<22}" + "".join(f"{v:>10.4g}" for v in values) for name, values in value["numbers"]]
     if seen["lesion_slice_share"] is not None:
         lines.append(f"{100 * seen['lesion_slice_share']:.3g} % of {seen['slices_in_all']} slices show a lesion")
     return [head, *lines]
