@@ -407,3 +407,25 @@ def test_files_that_are_zipped_are_no_dicom(tmp_path: Path) -> None:
     assert not dicom.recognises(tmp_path / "b")
     with pytest.raises(DataError, match="must hold a CT series"):
         dicom.find(tmp_path / "b", dicom.Config())
+
+
+def test_all_slices_in_one_file(tmp_path: Path) -> None:
+    """An enhanced CT, made by highdicom of single slices: the same scan, at the same place."""
+    from highdicom.legacy import LegacyConvertedEnhancedCTImage
+
+    values = hu()
+    slices = written.series(tmp_path / "single", values)
+    made = LegacyConvertedEnhancedCTImage(
+        [pydicom.dcmread(path) for path in slices],
+        series_instance_uid=written.uid_of("enhanced"),
+        series_number=8,
+        sop_instance_uid=written.uid_of("enhanced", 1),
+        instance_number=1,
+    )
+    (tmp_path / "enhanced").mkdir()
+    made.save_as(tmp_path / "enhanced" / "one")
+    single = dicom.load_image(str(only(tmp_path / "single").image))
+    _dicom_tree.headers.cache_clear()
+    scan = dicom.load_image(str(only(tmp_path / "enhanced").image))
+    assert (scan.values_XYZ == single.values_XYZ).all()
+    assert np.allclose(scan.grid.matrix, single.grid.matrix)
