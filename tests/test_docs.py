@@ -34,8 +34,8 @@ def test_studies_on_the_pages_parse(page: Path) -> None:
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda p: p.name)
 def test_shipped_studies_are_valid(study: Path) -> None:
-    if "/*" in study.read_text() and not DATA.is_dir():
-        pytest.skip("its arms are folders of real data, which is not beside this clone (../shared/data)")
+    if "shared/data" in study.read_text() and not DATA.is_dir():
+        pytest.skip("it names real data, which is not beside this clone (../shared/data)")
     value = read_study(study, [])
     assert value.evaluate.against in {arm.name for arm in value.arms}
 
