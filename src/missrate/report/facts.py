@@ -96,6 +96,8 @@ def problems(material: Material) -> list[str]:
                 kinds.setdefault(warning["kind"], []).append(f"{case['case_id']}: {warning['text']}")
         lines += [f"{name}: {kind} ({counted(len(each), 'time')}), {each[0]}" for kind, each in kinds.items()]
         lines += [f"{name}: {note}" for note in manifest["notes"]]
+        if manifest["excluded"]:
+            lines.append(f"{name}: excluded by the study: {listed(manifest['excluded'], 8)}.")
     return lines
 
 
