@@ -1,5 +1,6 @@
 """References in DICOM to label maps: contours (RTSTRUCT) and segmentations (SEG), on the grid IJK of their series."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,11 @@ def contours(
                 int(o.ReferencedROINumber): str(getattr(o, "RTROIInterpretedType", ""))
                 for o in getattr(data, "RTROIObservationsSequence", None) or []
             }
-            drawn = {int(c.ReferencedROINumber): _points(c) for c in data.ROIContourSequence}
+            drawn: dict[int, list[tuple[str, NDArray[np.float64]]]] = defaultdict(list)
+            for item in data.ROIContourSequence:  # a region may have several items
+                drawn[int(item.ReferencedROINumber)] += _points(item)
+            if len(numbers) < len(data.StructureSetROISequence):
+                raise ValueError("two regions with one number")
     except Exception:
         raise DataError(f"The contours of {name} must be a whole structure set. Got a damaged one.") from None
     label_IJK = np.zeros(shape, np.uint8, order="F")

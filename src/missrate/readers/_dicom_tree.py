@@ -7,7 +7,9 @@ result, a message or a log.
 import hashlib
 import logging
 import os
+import re
 import warnings
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +23,9 @@ MAGIC_AT, MAGIC = 128, b"DICM"
 MOST_FILES = 2_000_000
 LOOKED_AT, DEEPEST = 48, 6
 """To recognise a tree a few files are looked at, not deep down."""
+LEAST_INFLATED, FLATTEST = 2**26, 64
+"""A data set deflated as a whole must be inflated even for its header: so many bytes, or bytes for each of the file."""
+DEFLATED = "1.2.840.10008.1.2.1.99"
 ENDINGS = ("", ".dcm", ".ima", ".dicom")
 TAGS = (
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "PatientID", "StudyInstanceUID", "SeriesInstanceUID",
@@ -38,6 +43,7 @@ class Header:
     modality: str
     series: str
     patient: str
+    number: int | None  # in which the patient's id ends: pairs files here, and goes no further
     frame: str
     instance: str
     localiser: bool
@@ -45,9 +51,22 @@ class Header:
     refers_to: tuple[str, ...]  # series, then frames of reference
 
 
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What lies in a tree (or in some of its folders)."""
+
+    found: tuple[Header, ...]
+    others: int = 0
+    """Files that are no DICOM."""
+    damaged: int = 0
+    """DICOM files whose header is not whole, and folders that cannot be read."""
+
+
 def looks_like_dicom(path: Path) -> bool:
     """Whether the file says so itself."""
     try:
+        if not path.is_file():  # a pipe would wait for ever
+            return False
         with path.open("rb") as file:
             file.seek(MAGIC_AT)
             return file.read(len(MAGIC)) == MAGIC
@@ -78,24 +97,53 @@ def folders(root: Path) -> tuple[Path, ...]:
 
 
 @lru_cache(maxsize=4)
-def headers(root: Path, only: tuple[int, ...] | None = None) -> tuple[tuple[Header, ...], int]:
-    """The headers of all DICOM files (of some folders), and how many files are none. Raises InputError, DataError."""
+def headers(root: Path, only: tuple[int, ...] | None = None) -> Tree:
+    """The headers of all DICOM files (of some folders). Raises InputError, DataError."""
     library()
     places = folders(root)
     found: list[Header] = []
-    others = 0
+    others = damaged = 0
     for number in range(len(places)) if only is None else only:
         if number >= len(places):
             raise DataError("The folders of a DICOM tree must stay as they are. Got fewer than before.")
-        for path in sorted(places[number].iterdir()):
-            if path.name[0] == "." or path.name.upper() == "DICOMDIR" or not path.is_file():
-                continue
+        paths = _listed(places[number])
+        damaged += paths is None
+        for path in paths or []:
             header = _header(path, number) if looks_like_dicom(path) else None
-            others += header is None
-            found += [header] if header else []
-            if len(found) + others > MOST_FILES:
+            if header:
+                found.append(header)
+            elif looks_like_dicom(path) or not os.access(path, os.R_OK):
+                damaged += 1
+            else:
+                others += 1
+            if len(found) + others + damaged > MOST_FILES:
                 raise DataError(f"A DICOM tree must have at most {MOST_FILES} files. Got more.")
-    return tuple(found), others
+    return Tree(tuple(found), others, damaged)
+
+
+def _listed(folder: Path) -> list[Path] | None:
+    """The visible files of a folder, sorted; None where it cannot be read, since an OSError would quote its name."""
+    try:
+        with os.scandir(folder) as found:
+            names = sorted(one.name for one in found if not one.is_dir(follow_symlinks=False))
+    except OSError:
+        return None
+    return [folder / name for name in names if name[0] != "." and name.upper() != "DICOMDIR"]
+
+
+def once(files: Iterable[Header]) -> list[Header]:
+    """Without copies: files of one instance whose bytes are the same. Others of one instance stay, and are seen."""
+    groups: dict[str, list[Header]] = defaultdict(list)
+    for header in files:
+        groups[header.instance].append(header)
+    return [h for group in groups.values() for h in (group if len(group) == 1 else _distinct(group))]
+
+
+def _distinct(group: list[Header]) -> list[Header]:
+    try:
+        return list({hashlib.sha256(header.path.read_bytes()).digest(): header for header in reversed(group)}.values())
+    except OSError:
+        return group
 
 
 def library() -> Any:
@@ -115,9 +163,29 @@ def read(path: Path, what: str, **how: Any) -> Any:
     pydicom = library()
     with quiet():
         try:
+            _bounded(path, pydicom)
             return pydicom.dcmread(path, **how)
         except Exception as error:  # pydicom raises whatever a damaged file leads to
             raise DataError(f"{what} must be a whole DICOM file. Got: {type(error).__name__}.") from None
+
+
+def _bounded(path: Path, pydicom: Any) -> None:
+    """Inflates a deflated data set piece by piece before pydicom does so at once. Raises ValueError for a bomb."""
+    with path.open("rb") as file:
+        head = file.read(144)  # preamble, magic, and the element that says how long the first part is
+        length = int.from_bytes(head[140:144], "little") if head[132:138] == b"\x02\0\0\0UL" else None
+        if length is None or length > 2**20:  # rare: let the library find the syntax
+            if pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID == DEFLATED:
+                raise ValueError("deflated, after a first part of unknown length")
+            return
+        if DEFLATED.encode() not in file.read(length):
+            return
+        most = max(LEAST_INFLATED, FLATTEST * os.fstat(file.fileno()).st_size)
+        inflating, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while piece := inflating.unconsumed_tail or file.read(2**16):
+            size += len(inflating.decompress(piece, 2**20))
+            if size > most:
+                raise ValueError("more bytes than any slice has")
 
 
 class quiet(warnings.catch_warnings):  # noqa: N801 - used like a function
@@ -147,18 +215,28 @@ def _described(data: Any, path: Path, folder: int) -> Header:
     frame = str(getattr(data, "FrameOfReferenceUID", "") or "")
     series = str(getattr(data, "SeriesInstanceUID", "") or "") or f"{study} {frame} {folder}"
     kind = [str(word).upper() for word in getattr(data, "ImageType", None) or []]
+    modality = str(getattr(data, "Modality", "") or "")
+    if not modality or (modality == "CT" and "SeriesInstanceUID" not in data and "ImagePositionPatient" not in data):
+        raise DataError("A header must be whole. Got one that ends early.")
     return Header(
         path=path,
         folder=folder,
-        modality=_modality(str(getattr(data, "Modality", "") or "")),
+        modality=_modality(modality),
         series=hidden(series),
         patient=hidden(getattr(data, "PatientID", "") or study or series),
+        number=number_of(str(getattr(data, "PatientID", "") or "")),
         frame=hidden(frame) if frame else "",
         instance=hidden(getattr(data, "SOPInstanceUID", "") or path),
         localiser="LOCALIZER" in kind,
         frames=int(getattr(data, "NumberOfFrames", None) or 1),
         refers_to=tuple(dict.fromkeys(hidden(uid) for uid in _references(data))),
     )
+
+
+def number_of(text: str) -> int | None:
+    """The number in which a name ends; None where there is none, or one of more than nine digits."""
+    found = re.search(r"(?<!\d)(\d{1,9})$", text)
+    return int(found[1]) if found else None
 
 
 def _modality(text: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from missrate.core.errors import DataError
-from missrate.readers._dicom_tree import Header, quiet, read
+from missrate.readers._dicom_tree import Header, once, quiet, read
 
 LEAST_SLICES = 3
 ANGLE = 1e-4
@@ -26,10 +26,11 @@ Volume = tuple[NDArray[Any], NDArray[np.float64]]
 
 def load(files: Sequence[Header], name: str) -> Volume:
     """The volume of a series. ``name`` is what errors call it. Raises DataError."""
+    files = once(files)
     if len(files) == 1 and files[0].frames > 1:
         return _multiframe(files[0], name)
     slices = [_geometry(header, f"{name}, file {i + 1} of {len(files)}") for i, header in enumerate(files)]
-    ordered = _in_order(_once(slices), name)
+    ordered = _in_order(slices, name)
     affine = _affine(ordered, name)
     shape = (ordered[0]["columns"], ordered[0]["rows"], len(ordered))
     if np.prod(shape, dtype=np.int64) > MOST_VOXELS:
@@ -42,11 +43,12 @@ def load(files: Sequence[Header], name: str) -> Volume:
 
 def geometry(files: Sequence[Header], name: str) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
     """Shape IJK and affine of a series, without pixels. Raises DataError as ``load``."""
+    files = once(files)
     if len(files) == 1 and files[0].frames > 1:
         values, affine = _multiframe(files[0], name)
         return (values.shape[0], values.shape[1], values.shape[2]), affine
     slices = [_geometry(header, f"{name}, file {i + 1} of {len(files)}") for i, header in enumerate(files)]
-    ordered = _in_order(_once(slices), name)
+    ordered = _in_order(slices, name)
     return (ordered[0]["columns"], ordered[0]["rows"], len(ordered)), _affine(ordered, name)
 
 
@@ -77,11 +79,6 @@ def _geometry(header: Header, what: str) -> Slice:
         raise DataError(f"{what} must lie at a sensible place. Got a damaged position, orientation or pixel spacing.")
     number = int(what.rpartition("file ")[2].split(" ", maxsplit=1)[0])
     return {"header": header, "place": place, "turn": turn, "spacing": spacing, "number": number, **size}
-
-
-def _once(slices: list[Slice]) -> list[Slice]:
-    """Without copies of the very same instance."""
-    return list({one["header"].instance: one for one in reversed(slices)}.values())
 
 
 def _in_order(slices: list[Slice], name: str) -> list[Slice]:

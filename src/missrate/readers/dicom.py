@@ -6,10 +6,9 @@ errors name a case and the number of a file in it. ``ids = "folder"`` says that 
 
 import hashlib
 import json
-import re
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,13 +33,14 @@ class Config(Frozen):
     """``structures``: name of a region (RTSTRUCT) or segment (SEG) to label value.
 
     ``reference``: which of the two counts, where a series has both. ``labels``: instead a folder of NIfTI label maps
-    below the root, each for the series whose patient id or folder ends in the same number (label0007 for
-    PANCREAS_0007). ``flip_labels``: such a map lies on the series' grid once it is turned to RAS+ and mirrored along
-    these axes ("y" of NIH Pancreas-CT); its own position is not asked then.
+    below the root, each for the series whose patient id ends in the same number (label0007 for PANCREAS_0007), or else
+    those of which a folder does; two maps that fit refuse the case. ``flip_labels``: such a map lies on the series'
+    grid once it is turned to RAS+ and mirrored along these axes ("y" of NIH Pancreas-CT); its own position is not asked
+    then.
     """
 
     ids: Literal["hashed", "folder"] = "hashed"
-    structures: dict[str, int] = Field(default_factory=dict)
+    structures: dict[str, Annotated[int, Field(ge=1, le=255)]] = Field(default_factory=dict)
     reference: Literal["RTSTRUCT", "SEG"] | None = None
     labels: str | None = None
     flip_labels: str = Field(default="", pattern="^[xyz]{0,3}$")
@@ -64,24 +64,32 @@ def find(root: Path, config: Config) -> list[Entry]:
     names = _names(root, series, config)
     patients = _patients(series, names, config)
     return sorted(
-        (_entry(root, key, files, references, (names[key], patients[key], config)) for key, files in series.items()),
+        (_entry(root, key, series, references, (names[key], patients[key], config)) for key in series),
         key=lambda entry: entry.case_id,
     )
 
 
 def notes(root: Path, config: Config) -> list[str]:
     """What lies in the tree and is no case."""
-    found, others = _dicom_tree.headers(root)
+    tree = _dicom_tree.headers(root)
     series, references = _sorted_out(root, config)
     left: dict[str, int] = defaultdict(int)
-    for key, files in _dicom_tree.by_series(found).items():
-        if key not in series and files[0].modality not in REFERENCES:
+    within = 0
+    for key, files in _dicom_tree.by_series(tree.found).items():
+        if key in series:
+            within += len(files) - len(series[key])
+        elif files[0].modality not in REFERENCES:
             left["short CT or localiser" if files[0].modality == "CT" else files[0].modality] += 1
     said = [f"{count} series that are no scan: {kind}." for kind, count in sorted(left.items())]
-    said += [f"{others} files in the tree are no DICOM, or damaged."] if others else []
+    said += [f"{within} files under the series of a scan are localisers, or no CT."] if within else []
+    said += [f"{tree.others} files in the tree are no DICOM."] if tree.others else []
+    if tree.damaged:
+        said.append(
+            f"{tree.damaged} DICOM files or folders cannot be read; a scan beside them may lack its outer slices."
+        )
     if config.ids == "hashed":
         said.append("Cases are called by hashes; if folder names are pseudonyms, say options.ids = 'folder'.")
-    unused = [r for r in references if not any(_about(r, key, files) for key, files in series.items())]
+    unused = [r for r in references if not any(_about(r, key, series) for key in series)]
     return [*said, *([f"{len(unused)} references belong to no series here."] if unused else [])]
 
 
@@ -124,7 +132,7 @@ def geometry(location: str) -> tuple[tuple[int, ...], NDArray[np.float64]]:
 
 def _sorted_out(root: Path, config: Config) -> tuple[dict[str, list[Header]], list[Header]]:
     """The CT series that can be scans, each file by its number in the series, and the references."""
-    found, _ = _dicom_tree.headers(root)
+    found = _dicom_tree.headers(root).found
     series = {}
     for key, files in _dicom_tree.by_series(found).items():
         slices = [header for header in files if header.modality == "CT" and not header.localiser]
@@ -134,16 +142,18 @@ def _sorted_out(root: Path, config: Config) -> tuple[dict[str, list[Header]], li
     return series, [header for header in found if header.modality in wanted]
 
 
-def _about(reference: Header, key: str, files: list[Header]) -> bool:
-    """Whether a reference is about a series: by the series it names, or by the frame of reference they share."""
-    frame = files[0].frame
-    return key in reference.refers_to or (bool(frame) and frame in reference.refers_to)
+def _about(reference: Header, key: str, series: dict[str, list[Header]]) -> bool:
+    """Whether a reference names a series, or names no scan here and shares the series' frame of reference."""
+    if any(named in series for named in reference.refers_to):
+        return key in reference.refers_to
+    frame = series[key][0].frame
+    return bool(frame) and frame in reference.refers_to
 
 
 def _entry(
-    root: Path, key: str, files: list[Header], references: list[Header], named: tuple[str, str, Config]
+    root: Path, key: str, series: dict[str, list[Header]], references: list[Header], named: tuple[str, str, Config]
 ) -> Entry:
-    case_id, patient_id, config = named
+    (case_id, patient_id, config), files = named, series[key]
     place = {
         "root": str(root),
         "case": case_id,
@@ -155,8 +165,7 @@ def _entry(
     if config.labels is not None:
         label = _nifti_label(root, files, config)
     else:
-        named_exactly = [r for r in references if key in r.refers_to]
-        own = named_exactly or [r for r in references if _about(r, key, files)]
+        own = _dicom_tree.once(r for r in references if _about(r, key, series))
         if own:
             label = {
                 "kind": own[0].modality,
@@ -201,37 +210,43 @@ def _patients(series: dict[str, list[Header]], names: dict[str, str], config: Co
 
 
 def _nifti_label(root: Path, files: list[Header], config: Config) -> dict[str, Any] | None:
-    """The NIfTI map with the number of this series' patient, or else of its folder."""
+    """The NIfTI map with the number of this series' patient, or else of one of its folders."""
     folder = root / str(config.labels)
     if not folder.is_dir():
         raise DataError(f"`labels` must be a folder below the source. Got {config.labels!r}.")
-    by_number: dict[int, list[int]] = defaultdict(list)
-    maps = _files.files(folder, *nifti.ENDINGS)
-    for index, path in enumerate(maps):
-        number = _number(path.name.partition(".")[0])
-        if number is not None:
-            by_number[number].append(index)
-    own = [_number(part) for part in reversed(files[0].path.parent.relative_to(root).parts)]
-    wanted = next((number for number in own if number in by_number), None)
-    if wanted is None:
+    maps = _maps(folder)
+    numbers = [_dicom_tree.number_of(path.name.partition(".")[0]) for path in maps]
+    own: set[int | None] = {files[0].number}
+    if files[0].number is None or files[0].number not in numbers:
+        own = set(map(_dicom_tree.number_of, files[0].path.parent.relative_to(root).parts))
+    found = [index for index, number in enumerate(numbers) if number is not None and number in own]
+    if not found:
         return None
-    found = by_number[wanted]
     return {"kind": "NIfTI", "maps": found, "folder": config.labels, "state_of_label": _state([maps[i] for i in found])}
 
 
-def _number(text: str) -> int | None:
-    found = re.search(r"(\d{1,9})$", text)
-    return int(found[1]) if found else None
+def _maps(folder: Path) -> list[Path]:
+    try:
+        return _files.files(folder, *nifti.ENDINGS)
+    except OSError:  # it would quote the name of a file
+        raise DataError("`labels` must be a folder that can be read. Got one that cannot.") from None
 
 
 def _state(paths: list[Path]) -> str:
     """Sizes and times of change, so that a file changed in place is noticed."""
-    states = [(path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return hashlib.sha256(repr(states).encode()).hexdigest()[:12]
+    return hashlib.sha256(repr([_changed(path) for path in paths]).encode()).hexdigest()[:12]
+
+
+def _changed(path: Path) -> tuple[int, int] | None:
+    try:
+        about = path.stat()
+    except OSError:  # it would quote the path; loading says what is wrong
+        return None
+    return about.st_size, about.st_mtime_ns
 
 
 def _files_of(about: dict[str, Any]) -> list[Header]:
-    found, _ = _dicom_tree.headers(Path(about["root"]), tuple(about["folders"]))
+    found = _dicom_tree.headers(Path(about["root"]), tuple(about["folders"])).found
     files = [h for h in found if h.series == about["series"] and h.modality == "CT" and not h.localiser]
     if not files:
         raise DataError(f"{about['case']} must be where it was found. Got none of its files there.")
@@ -246,7 +261,7 @@ def _label(about: dict[str, Any], shape: tuple[int, int, int], affine: NDArray[n
             "others away."
         )
     ((folder, instance),) = references
-    found, _ = _dicom_tree.headers(Path(about["root"]), (folder,))
+    found = _dicom_tree.headers(Path(about["root"]), (folder,)).found
     path = next((header.path for header in found if header.instance == instance), None)
     if path is None:
         raise DataError(f"The reference of {name} must be where it was found. Got none there.")
@@ -256,7 +271,7 @@ def _label(about: dict[str, Any], shape: tuple[int, int, int], affine: NDArray[n
 
 def _nifti_map(about: dict[str, Any], shape: tuple[int, int, int], affine: NDArray[np.float64]) -> Map:
     """A NIfTI map, and where it is to be mirrored, on the series' grid whatever its own says."""
-    name, maps = about["case"], _files.files(Path(about["root"]) / about["folder"], *nifti.ENDINGS)
+    name, maps = about["case"], _maps(Path(about["root"]) / about["folder"])
     if len(about["maps"]) != 1 or about["maps"][0] >= len(maps):
         raise DataError(f"{name} must have one label map with its number. Got {len(about['maps'])}.")
     try:
