@@ -1,6 +1,7 @@
 """evalseg's pickles: a round trip, an oracle on real data, and everything hostile refused without a step of it run."""
 
 import builtins
+import csv
 import gzip
 import os
 import pickle
@@ -20,6 +21,9 @@ from missrate.core.crop import union
 from missrate.core.errors import DataError
 from missrate.core.quantise import TOP
 from missrate.readers import _pickle, evalseg
+from missrate.readers._detect import detect
+from missrate.readers._files import file_of
+from missrate.study import folder
 from tests.readers import written
 from tests.readers.test_nifti import save
 from tests.readers.written import of_mask, pickled, segment, segment_array
@@ -352,6 +356,32 @@ def test_a_set_with_images_beside_it(tmp_path: Path) -> None:
         evalseg.load_reference(str(other.label))
     with pytest.raises(DataError, match="`images` must be a folder"):
         evalseg.find(tmp_path, evalseg.Config(images="nowhere"))
+
+
+@pytest.mark.parametrize("signs", [(1, 1), (-1, -1), (1, -1)])
+def test_a_perfect_prediction_of_a_set_with_images_is_perfect(tmp_path: Path, signs: tuple[int, int]) -> None:
+    """Turned by its scan or not, whether evalseg predicts or a NIfTI file; the lesion lies in no mirror's middle."""
+    values, affine = np.zeros((9, 8, 7), np.uint8), np.diag([0.8 * signs[0], 0.8 * signs[1], 2.5, 1.0])
+    values[1:3, 1:4, 2:4] = 1
+    written.evalseg(tmp_path / "GroundTruth", "007", values)
+    written.evalseg(tmp_path / "Predictions" / "net", "007", values)
+    save(tmp_path / "images" / "007.nii.gz", values.astype(np.int16), affine)
+    save(tmp_path / "nifti" / "007.nii.gz", values, affine)
+    assert detect(tmp_path) == "evalseg", "the scans beside it do not make it a set of NIfTI files"
+    for predictions in ("Predictions/net", "nifti"):
+        out = tmp_path / "out" / predictions
+        folder.evaluate(folder.Request(tmp_path, tmp_path / predictions, out), workers=1)
+        (row,) = csv.DictReader((out / "cases.csv").read_text().splitlines())
+        assert (row["found_0.5"], row["voxels_true_positive_0.5"], row["voxels_false_positive_0.5"]) == ("1", "12", "0")
+
+
+def test_a_stated_size_and_a_scan_hide_no_file(tmp_path: Path) -> None:
+    """What notices that a file was changed in place must find it."""
+    path = written.evalseg(tmp_path / "GroundTruth", "007", ONES)
+    save(tmp_path / "images" / "007.nii.gz", np.zeros((2, 2, 1), np.int16), np.diag([0.8, 0.8, 2.5, 1.0]))
+    for config in (evalseg.Config(), evalseg.Config(voxel_mm={"007": (0.8, 0.8, 2.5)})):
+        (entry,) = evalseg.find(tmp_path, config)
+        assert file_of(str(entry.label)) == path
 
 
 def test_a_bomb_and_a_cut_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

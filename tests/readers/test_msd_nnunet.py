@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from missrate.core.errors import DataError
+from missrate.core.config import parse
+from missrate.core.errors import ConfigError, DataError
 from missrate.readers import _dataset_json, msd, nifti, nnunet
-from missrate.readers._detect import detect
+from missrate.readers._detect import detect, readers_of
 from tests.readers.test_nifti import save
 
 IMAGE = np.zeros((4, 5, 3), np.int16)
@@ -70,7 +71,9 @@ def test_what_is_listed_and_absent_or_there_and_not_listed_is_not_dropped(tmp_pa
     assert "not in dataset.json, but on the disk: d" in msd.notes(root, msd.Config())[0]
 
 
-@pytest.mark.parametrize("name", ["../x.nii.gz", "/etc/x.nii.gz", "imagesTr/../../x.nii.gz", "a\\b.nii.gz", 7, None])
+@pytest.mark.parametrize(
+    "name", ["../x.nii.gz", "/etc/x.nii.gz", "imagesTr/../../x.nii.gz", "a\\b.nii.gz", "", ".", 7, None]
+)
 def test_a_description_may_not_point_elsewhere(tmp_path: Path, name: object) -> None:
     root = decathlon(tmp_path, ["a"], training=[{"image": name}])
     with pytest.raises(DataError, match="below its folder"):
@@ -92,6 +95,31 @@ def test_a_huge_description_is_not_read(tmp_path: Path, monkeypatch: pytest.Monk
         msd.find(root, msd.Config())
 
 
+@pytest.mark.parametrize(("reader", "make"), [(msd, decathlon), (nnunet, raw)])
+def test_a_damaged_description_is_refused_or_harmless(tmp_path: Path, reader: Any, make: Any) -> None:
+    """Cut and flipped: a DataError or an answer, and never two readers for one folder."""
+    path = make(tmp_path, ["a", "b"]) / "dataset.json"
+    good, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+    flips = [(int(rng.integers(len(good))), 1 << int(rng.integers(8))) for _ in range(150)]
+    variants = [good[: n * len(good) // 40] for n in range(40)]
+    variants += [good[:at] + bytes([good[at] ^ bit]) + good[at + 1 :] for at, bit in flips]
+    for data in variants:
+        path.write_bytes(data)
+        assert len(readers_of(tmp_path)) == 1
+        try:
+            assert {"a", "b"} <= {entry.case_id for entry in reader.find(tmp_path, reader.Config())}
+            reader.notes(tmp_path, reader.Config())
+            reader.label_names(tmp_path)
+        except DataError:
+            refused += 1
+    assert refused > 40
+
+
+def test_a_number_of_any_length_is_no_label(tmp_path: Path) -> None:
+    labels = {"1" * 5000: "a", "1": "b", "256": "c"}
+    assert msd.label_names(decathlon(tmp_path, ["a"], labels=labels)) == {1: "b"}
+
+
 def test_nnunet(tmp_path: Path) -> None:
     root = raw(tmp_path, ["p1_a", "p1_b"])
     entries = nnunet.find(root, nnunet.Config(patient="(p[0-9]+)_"))
@@ -102,8 +130,11 @@ def test_nnunet(tmp_path: Path) -> None:
 
 def test_of_several_channels_one_must_be_chosen(tmp_path: Path) -> None:
     root = raw(tmp_path, ["a"], channels=2)
-    with pytest.raises(DataError, match=r"`channel` must say which one is the CT\. Got \[0, 1\]"):
-        nnunet.find(root, nnunet.Config())
+    for config, given in ((nnunet.Config(), "none"), (nnunet.Config(channel=7), "7")):
+        with pytest.raises(
+            DataError, match=rf"`channel` must say which one is the CT\. Got {given} of 0 \(c0\), 1 \(c1\)"
+        ):
+            nnunet.find(root, config)
     (entry,) = nnunet.find(root, nnunet.Config(channel=1))
     assert (nnunet.load_image(str(entry.image)).values_XYZ == 1).all()
 
@@ -138,6 +169,9 @@ def test_labels_that_are_mirrored_by_name(tmp_path: Path) -> None:
     assert (other.labels_XYZ == one.labels_XYZ[:, ::-1]).all()
     assert other.grid == one.grid
     assert turned.image == plain.image
+    for axes in ("yy", "w"):
+        with pytest.raises(ConfigError, match="flip_labels"):
+            parse(nifti.Config, {"flip_labels": axes}, where="options")
 
 
 def test_the_layout_of_kits_and_names_with_spaces(tmp_path: Path) -> None:

@@ -56,6 +56,8 @@ def test_flat_folder_and_patients(tmp_path: Path) -> None:
     ]
     with pytest.raises(DataError, match="pattern with a group"):
         nifti.find(tmp_path, nifti.Config(role="labels", patient="x(.*)"))
+    with pytest.raises(DataError, match="`patient` must be a regular expression"):
+        nifti.find(tmp_path, nifti.Config(role="labels", patient="("))
 
 
 def test_rubbish_from_archives_is_no_case(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from missrate.core.errors import DataError
-from missrate.readers import _pictures, slices
+from missrate.core.config import parse
+from missrate.core.errors import ConfigError, DataError
+from missrate.readers import _arrays, _pictures, slices
 from missrate.readers._detect import detect
 
 DATA = Path("../shared/data")
@@ -262,12 +263,103 @@ def _own(data: bytes, ending: str) -> NDArray[Any] | None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [({"pattern": "(.*)"}, "must have the groups"), ({"images": "nowhere"}, "must be a folder"),
-     ({"pattern": r"(?P<patient>q)(?P<slice>\d)"}, "must fit every name")],
+     ({"pattern": r"(?P<patient>q)(?P<slice>\d)"}, "must fit every name"),
+     ({"pattern": r"(?P<patient>p_1)(?P<slice>)"}, "`slice` a whole number"),
+     ({"pattern": r"(?P<patient>p)_1|(?P<slice>x)"}, "`slice` a whole number"),
+     ({"pattern": "("}, "must be a regular expression")],
 )  # fmt: skip
 def test_options_that_do_not_fit(tmp_path: Path, options: dict[str, Any], words: str) -> None:
     pairs(tmp_path, ["p_1"])
     with pytest.raises(DataError, match=words):
         slices.find(tmp_path, slices.Config(**options))
+
+
+def test_no_slice_takes_the_place_of_another(tmp_path: Path) -> None:
+    pairs(tmp_path / "a", ["a b_1", "a_b_1"])
+    with pytest.raises(DataError, match=r"Ids must be unique\. Got 'a_b_1'"):
+        found(tmp_path / "a")
+    # Slices 1 and 2 of the patient p_1 are the scan p_1; slice 1 of the patient p is called so, too.
+    pairs(tmp_path / "b", ["p_1_1", "p_1_2", "p_1"])
+    with pytest.raises(DataError, match=r"Ids must be unique\. Got 'p_1'.*perhaps say `stack`"):
+        found(tmp_path / "b")
+    assert found(tmp_path / "b", stack="slice") == {"p_1_1": ("p_1", 1), "p_1_2": ("p_1", 1), "p_1": ("p", 1)}
+
+
+def test_endings_in_capitals_are_pictures_too(tmp_path: Path) -> None:
+    pairs(tmp_path, ["p_1", "q_1"])
+    for folder in ("images", "masks"):
+        (tmp_path / folder / "q_1.png").rename(tmp_path / folder / "q_1.PNG")
+    assert found(tmp_path) == {"p_1": ("p", 1), "q_1": ("q", 1)}
+    assert (_pictures.read(tmp_path / "images" / "q_1.PNG")[0] == grey(1)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"hu_range": [250, -150]}, "black < white"),
+        ({"hu_range": [float("nan"), 1]}, "finite"),
+        ({"spacing_mm": [-1, 1, 1]}, "greater than 0"),
+        ({"spacing_mm": [1, float("inf"), 1]}, "finite"),
+        ({"npz": {"labels": {"organ": 256}}}, "less than or equal to 255"),
+        ({"npz": {"labels": {"organ": 0}}}, "greater than or equal to 1"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse(slices.Config, options, where="options")
+
+
+def test_the_image_of_an_archive_may_have_another_name(tmp_path: Path) -> None:
+    """Its size decides what is a stack, as that of ``image`` does."""
+    for number, rows in ((1, 5), (2, 6), (3, 6)):
+        values = np.ones((rows, 4), np.uint8)
+        np.savez(tmp_path / f"p_{number}.npz", ct=values, organ=values)
+    assert found(tmp_path, npz={"image": "ct"}) == {f"p_{n}": ("p", 1) for n in (1, 2, 3)}
+    (tmp_path / "p_1.npz").unlink()
+    assert found(tmp_path, npz={"image": "ct"}) == {"p": ("p", 2)}
+
+
+def test_too_many_numbers_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((100, 100), np.uint8))
+    np.savez_compressed(tmp_path / "x.npz", image=np.zeros((100, 100), np.uint8))
+    pages = [Image.fromarray(np.zeros(shape, np.uint8)) for shape in ((2, 2), (100, 100))]
+    pages[0].save(tmp_path / "x.tif", save_all=True, append_images=pages[1:])
+    monkeypatch.setattr(_pictures, "MOST_PIXELS", 9_999)
+    monkeypatch.setattr(_arrays, "values_of", _unread)
+    with pytest.raises(DataError, match="at most 9999"):
+        _pictures.read(tmp_path / "x.npy")
+    with pytest.raises(DataError, match="at most 9999"):
+        _pictures.read_npz(tmp_path / "x.npz", "image")
+    grey_of = _pictures._grey
+    monkeypatch.setattr(_pictures, "_grey", lambda p, *a, **k: grey_of(p, *a, **k) if p.size == (2, 2) else _unread())
+    with pytest.raises(DataError, match="must have one size"):
+        _pictures.read(tmp_path / "x.tif")
+
+
+def _unread(*_: object, **__: object) -> None:
+    raise AssertionError("read in spite of its size")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_damaged_archives_are_refused_or_harmless(tmp_path: Path, save: Any) -> None:
+    """As above, for image and mask: the checksums of the archive leave nothing but what was written."""
+    image, path = grey(3, (9, 7)), tmp_path / "a_1.npz"
+    save(path, image=image, organ=(image > 100).astype(np.uint8))
+    good, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+    flips = [(int(rng.integers(len(good))), 1 << int(rng.integers(8))) for _ in range(200)]
+    variants = [good[:n] for n in range(0, len(good), max(1, len(good) // 60))]
+    variants += [good[:at] + bytes([good[at] ^ bit]) + good[at + 1 :] for at, bit in flips]
+    for data in variants:
+        path.write_bytes(data)
+        try:
+            (entry,) = slices.find(tmp_path, slices.Config())
+            scan, label = slices.load_image(str(entry.image)), slices.load_map(str(entry.label))
+        except DataError:
+            refused += 1
+            continue
+        assert (_pictures.to_pages(scan.values_XYZ)[0] == image).all()
+        assert (_pictures.to_pages(label.labels_XYZ)[0] == (image > 100)).all()
+    assert refused > 60
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real slices are not on this machine")

@@ -10,6 +10,8 @@ A member that serves ``evaluate`` has some of these as well:
 ``load_prediction(location, labels) -> Prediction | Points``: what some software said; ``labels`` are the values (or the
 channels) that are lesion. DataError for a file that is broken, holds NaN or lies outside of [0, 1].
 ``ONLY_VOXEL_SIZE = True``: the format keeps neither directions nor origin; the reference's voxel size counts.
+``geometry(location)``: shape and affine of the axes of the label's own file, before they are turned to RAS+; None where
+nothing says them, as for a format with ``ONLY_VOXEL_SIZE`` that has no scan beside it.
 ``ABSENT_IS_EMPTY = True``: a case of which the source has nothing was predicted, and nothing was found in it.
 
 A member that serves a study or ``check`` has some of these:

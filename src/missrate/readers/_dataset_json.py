@@ -1,6 +1,7 @@
 """``dataset.json``, by which the Decathlon and nnU-Net describe a data set: read with distrust, and told apart."""
 
 import json
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ from missrate.core.errors import DataError
 
 NAME = "dataset.json"
 MOST_BYTES = 2**24
+VALUE = re.compile("[0-9]{1,9}")
 Kind = Literal["msd", "nnunet"]
 
 
@@ -51,13 +53,20 @@ def label_names(value: dict[str, Any]) -> dict[int, str]:
     return {
         int(number): str(name)
         for name, number in pairs
-        if isinstance(name, str) and str(number).isascii() and str(number).isdigit() and int(number) < 256
+        if isinstance(name, str) and VALUE.fullmatch(str(number)) and int(number) < 256
     }
 
 
 def inside(root: Path, name: object) -> Path:
     """A file that the description names. Raises DataError for one that lies elsewhere."""
     path = PurePosixPath(str(name))
-    if not isinstance(name, str) or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+    if (
+        not isinstance(name, str)
+        or not path.name
+        or path.is_absolute()
+        or ".." in path.parts
+        or "\\" in name
+        or "\0" in name
+    ):
         raise DataError(f"{root / NAME} must name files below its folder. Got {name!r}.")
     return root / path

@@ -30,6 +30,14 @@ def safe_id(text: str) -> str:
     return result
 
 
+def compiled(pattern: str, option: str) -> re.Pattern[str]:
+    """A regular expression that a person wrote. Raises DataError, which names the option, for one that is none."""
+    try:
+        return re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise DataError(f"`{option}` must be a regular expression. Got {pattern!r}: {error}.") from error
+
+
 def by_id(folder: Path, *endings: str) -> dict[str, Path]:
     """The files of a folder by their stem, sorted. Raises DataError when two claim an id, or when there is none."""
     if not folder.is_dir():
@@ -53,9 +61,10 @@ def files_of(location: str) -> list[Path]:
 
 
 def file_of(location: str) -> Path:
-    """The file of a location, without what follows a ``#`` (unless a file of the whole name exists)."""
-    path = Path(location)
-    return path if path.exists() or "#" not in location else Path(location.rpartition("#")[0])
+    """The file of a location, without what follows a ``#``, or several (unless a file of the whole name exists)."""
+    while "#" in location and not Path(location).exists():
+        location = location.rpartition("#")[0]
+    return Path(location)
 
 
 def read(path: Path, most: int) -> bytes:

@@ -8,7 +8,7 @@ import math
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from missrate.core.errors import DataError
 from missrate.readers import _arrays
 
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".PNG", ".JPG", ".JPEG", ".TIF", ".TIFF")
 ARRAYS = (".npy", ".npz")
 AXCODES = "LPS"
 """Columns run to the patient's left, rows to posterior, slice numbers to the head."""
@@ -44,7 +44,7 @@ def read(path: Path, *, palette: bool = False) -> NDArray[Any]:
     """
     if path.suffix == ".npy":
         with _arrays.npy(path) as (header, stream):
-            return _pages(_arrays.values_of(stream, header.shape, header, name=str(path)), path)
+            return _pages(header, stream, path)
     from PIL import Image
 
     try:
@@ -64,13 +64,13 @@ def _decoded(picture: Any, path: Path, *, palette: bool) -> NDArray[Any]:
         raise DataError(f"{path} must have at most {MOST_PIXELS} pixels. Got {frames} x {picture.size}.")
     if frames > 1 and picture.format != "TIFF":
         raise DataError(f"{path} must be one picture. Got an animation of {frames}.")
-    pages = []
+    pages: list[NDArray[Any]] = []
     for frame in range(frames):
         picture.seek(frame)
+        if pages and (picture.size[1], picture.size[0]) != pages[0].shape:  # before it is decoded: it may be a bomb
+            raise DataError(f"The pages of {path} must have one size. Got several.")
         picture.load()
         pages.append(_grey(picture, path, palette=palette))
-    if len({page.shape for page in pages}) > 1:
-        raise DataError(f"The pages of {path} must have one size. Got several.")
     return np.stack(pages)
 
 
@@ -108,21 +108,26 @@ def npz_names(path: Path) -> list[str]:
 def read_npz(path: Path, name: str) -> NDArray[Any]:
     """The pages NYX of one array of a .npz. Raises DataError."""
     with _arrays.npz(path, (name,)) as (header, stream):
-        return _pages(_arrays.values_of(stream, header.shape, header, name=str(path)), path)
+        return _pages(header, stream, path)
 
 
-def _pages(values: NDArray[Any], path: Path) -> NDArray[Any]:
-    if values.ndim not in (2, 3) or values.size > MOST_PIXELS:
-        raise DataError(f"{path} must be a picture, or pages of one, of at most {MOST_PIXELS}. Got {values.shape}.")
+def _pages(header: _arrays.Header, stream: IO[bytes], path: Path) -> NDArray[Any]:
+    """Refused by shape, before a number is read: a .npz unzips to a thousand times its size."""
+    if len(header.shape) not in (2, 3) or math.prod(header.shape) > MOST_PIXELS:
+        raise DataError(f"{path} must be a picture, or pages of one, of at most {MOST_PIXELS}. Got {header.shape}.")
+    values = _arrays.values_of(stream, header.shape, header, name=str(path))
     return values if values.ndim == 3 else values[None]
 
 
-def size(path: Path) -> tuple[int, ...]:
-    """Rows and columns as the file's header says, without reading pixels. Raises DataError."""
+def size(path: Path, name: str = "image") -> tuple[int, ...]:
+    """Rows and columns as the file's header says, without keeping pixels; of a .npz those of the array ``name``.
+
+    Raises DataError.
+    """
     if path.suffix in ARRAYS:
-        with _arrays.npz(path, ("image",)) if path.suffix == ".npz" else _arrays.npy(path) as (header, stream):
-            if path.suffix == ".npz":
-                stream.read()  # to the end, where its checksum is
+        with _arrays.npz(path, (name,)) if path.suffix == ".npz" else _arrays.npy(path) as (header, stream):
+            while path.suffix == ".npz" and stream.read(2**20):
+                pass  # to the end, where its checksum is
             return header.shape[-2:]
     from PIL import Image
 

@@ -43,7 +43,7 @@ class Config(Frozen):
     structures: dict[str, Annotated[int, Field(ge=1, le=255)]] = Field(default_factory=dict)
     reference: Literal["RTSTRUCT", "SEG"] | None = None
     labels: str | None = None
-    flip_labels: str = Field(default="", pattern="^[xyz]{0,3}$")
+    flip_labels: str = Field(default="", pattern="^x?y?z?$")
 
 
 def recognises(root: Path) -> bool:

@@ -28,7 +28,7 @@ LESION: tuple[int, ...] = (1,)
 ORGAN: tuple[int, ...] = ()
 
 ENDINGS = (".pkl", ".pkl.gz")
-REFERENCES, IMAGE = "GroundTruth", "#image="
+REFERENCES, IMAGE = nifti.EVALSEG, "#image="
 MOST_BYTES = 2**28
 MOST_VOXELS = 2**30
 """What a file may hold unzipped, and the scan that it may speak of: 1024 voxels a side."""
@@ -113,6 +113,12 @@ def load_reference(location: str) -> Crop:
     grid, pieces = _decoded(location)
     crop = _pasted(pieces, grid)
     return _on_image(crop, image, location) if image else crop
+
+
+def geometry(location: str) -> tuple[tuple[int, ...], NDArray[np.float64]] | None:
+    """Shape and affine of the scan's own axes, which are those of the mask's file; None without a scan beside it."""
+    _, _, image = location.partition(IMAGE)
+    return nifti.geometry(image) if image else None
 
 
 def _on_image(crop: Crop, image: str, name: str) -> Crop:

@@ -28,6 +28,7 @@ ORGAN: tuple[int, ...] = ()
 IMAGES = ("imagesTr", "images", "image", "ct")
 LABELS = ("labelsTr", "labels", "label", "masks", "segmentations")
 ENDINGS = (".nii", ".nii.gz")
+EVALSEG = "GroundTruth"
 FLIPPED = "#flip="
 LEFT_OVER = 2**20
 """Bytes that may follow the voxels."""
@@ -49,15 +50,16 @@ class Config(Frozen):
     images: str | None = None
     labels: str | None = None
     patient: str = Field(default="(.*)", min_length=1)
-    flip_labels: str = Field(default="", pattern="^[xyz]{0,3}$")
+    flip_labels: str = Field(default="", pattern="^x?y?z?$")
 
 
 def recognises(root: Path) -> bool:
     """NIfTI files in a known layout, or flat without the .npz of the same name that nnU-Net lays beside them.
 
-    Not what a description makes a set of the Decathlon or of nnU-Net.
+    Not what a description makes a set of the Decathlon or of nnU-Net, and not scans beside references of evalseg.
     """
-    if _dataset_json.kind(root):
+    references = root / EVALSEG
+    if _dataset_json.kind(root) or (_files.files(references, ".pkl", ".pkl.gz") and not _nifti_files(references)):
         return False
     flat = {_stem(path) for path in _nifti_files(root)}
     if flat:
@@ -188,7 +190,7 @@ def _stem(path: Path) -> str:
 
 def entry(case_id: str, image: Path | None, label: Path | None, patient: str, flip: str = "") -> Entry:
     """A case whose patient is the first group of a pattern that fits its id. Raises DataError where it does not."""
-    match = re.match(patient, case_id)
+    match = _files.compiled(patient, "patient").match(case_id)
     if match is None or not match.groups():
         raise DataError(f"`patient` must be a pattern with a group that fits each case. Got {patient!r}: {case_id!r}.")
     return Entry(case_id, match.group(1), str(image) if image else None, f"{label}{flip}" if label else None)

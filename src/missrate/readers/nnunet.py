@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,13 @@ def find(root: Path, config: Config) -> list[Entry]:
 
     Raises DataError for another ending than NIfTI's, for several channels of which none was chosen, and for none.
     """
-    _require_nifti(_dataset_json.read(root), root)
+    value = _dataset_json.read(root)
+    _require_nifti(value, root)
     channels = _channels(root / "imagesTr")
-    chosen = config.channel
-    if chosen is None:
-        if len(channels) > 1:
-            raise DataError(f"`channel` must say which one is the CT. Got {sorted(channels)} in {root / 'imagesTr'}.")
-        chosen = next(iter(channels), 0)
+    chosen = next(iter(channels), 0) if config.channel is None else config.channel
+    given = "none" if config.channel is None else config.channel
+    if channels and (chosen not in channels or (config.channel is None and len(channels) > 1)):
+        raise DataError(f"`channel` must say which one is the CT. Got {given} of {_named(channels, value)}.")
     images, labels = channels.get(chosen, {}), nifti.by_id(root / "labelsTr")
     if not (images or labels):
         raise DataError(f"{root} must hold training cases. Got none in imagesTr (channel {chosen}) and labelsTr.")
@@ -77,6 +78,13 @@ def label_names(root: Path) -> dict[int, str]:
 def _labels(value: dict[str, Any]) -> dict[str, Any]:
     labels = value.get("labels")
     return labels if isinstance(labels, dict) else {}
+
+
+def _named(channels: Iterable[int], value: dict[str, Any]) -> str:
+    """Channels by number, and by name where the description gives one."""
+    names = value.get("channel_names", value.get("modality"))
+    known = names if isinstance(names, dict) else {}
+    return ", ".join(f"{n} ({known[str(n)]})" if str(n) in known else str(n) for n in sorted(channels))
 
 
 def _require_nifti(value: dict[str, Any], root: Path) -> None:

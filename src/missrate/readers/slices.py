@@ -11,11 +11,11 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, FiniteFloat, model_validator
 
 from missrate.core.config import Frozen
 from missrate.core.crop import Crop
@@ -40,11 +40,14 @@ OWN_VALUES = ("mask", "label", "labels", "seg")
 """Names of arrays in a .npz that hold a label map as it is."""
 
 
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class Npz(Frozen):
     """Which arrays of a .npz hold the image, and the masks: name to label value; of two the later one wins."""
 
     image: str = "image"
-    labels: dict[str, int] = Field(default_factory=lambda: {"organ": 1, "lesion": 2})
+    labels: dict[str, Annotated[int, Field(ge=1, le=255)]] = Field(default_factory=lambda: {"organ": 1, "lesion": 2})
 
 
 class Config(Frozen):
@@ -58,12 +61,18 @@ class Config(Frozen):
     role: Literal["pairs", "labels"] = "pairs"
     images: str | None = None
     labels: str | None = None
-    hu_range: tuple[float, float] | None = None
+    hu_range: tuple[FiniteFloat, FiniteFloat] | None = None
     pattern: str = PATTERN
-    spacing_mm: tuple[float, float, float] | None = None
+    spacing_mm: tuple[Positive, Positive, Positive] | None = None
     stack: Literal["auto", "scan", "slice"] = "auto"
     mask_threshold: float | None = None
     npz: Npz = Npz()
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if self.hu_range is not None and self.hu_range[0] >= self.hu_range[1]:
+            raise ValueError("hu_range must be (black, white) with black < white")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,14 +231,27 @@ def _cases(root: Path, config: Config) -> tuple[dict[str, list[_Slice]], list[st
     for patient, own in patients.items():
         own.sort(key=lambda one: one.number)
         if patient and len(own) > 1 and config.stack != "slice" and _is_stack(own, config):
-            cases[patient] = own
-            stacked += 1
+            made, stacked = {patient: own}, stacked + 1
         else:
-            cases |= {one.name: [one] for one in own}
+            made = _alone(own)
+        twice = sorted(cases.keys() & made.keys())
+        if twice:
+            raise DataError(f"Ids must be unique. Got {twice[0]!r} for two cases of {root}; perhaps say `stack`.")
+        cases |= made
     said = [f"{len(slices)} slices: {stacked} patients as scans, {len(cases) - stacked} slices as cases of their own."]
     if "" in patients:
         said.append("File names do not say whose slice it is, so each counts as a patient of its own: give `patients`.")
     return cases, said
+
+
+def _alone(slices: list[_Slice]) -> dict[str, list[_Slice]]:
+    """Each slice as a case of its own. Raises DataError when two names become one id."""
+    result: dict[str, list[_Slice]] = {}
+    for one in slices:
+        if one.name in result:
+            raise DataError(f"Ids must be unique. Got {one.name!r} from two names.")
+        result[one.name] = [one]
+    return result
 
 
 def _is_stack(slices: list[_Slice], config: Config) -> bool:
@@ -239,15 +261,15 @@ def _is_stack(slices: list[_Slice], config: Config) -> bool:
     if gaps and config.stack == "scan":
         raise DataError(f"The slices of {slices[0].patient} must be consecutive. Got {gaps[0]} after a gap.")
     whole = len({one.image is None for one in slices}) == len({one.label is None for one in slices}) == 1
-    return not gaps and whole and (config.stack == "scan" or len({_size(one) for one in slices}) == 1)
+    return not gaps and whole and (config.stack == "scan" or len({_size(one, config) for one in slices}) == 1)
 
 
-def _size(one: _Slice) -> object:
+def _size(one: _Slice, config: Config) -> object:
     """The size of a slice as its header says; unreadable files have none and are refused when they are loaded."""
     path = one.image or one.label
     assert path is not None
     try:
-        return _pictures.size(path)
+        return _pictures.size(path, config.npz.image)
     except DataError:
         return None
 
@@ -256,15 +278,16 @@ def _slices(root: Path, config: Config) -> list[_Slice]:
     if not root.is_dir():
         raise DataError(f"A source of slices must be a folder. Got {root}.")
     images, labels = _folders(root, config)
-    compiled = re.compile(config.pattern)
+    compiled = _files.compiled(config.pattern, "pattern")
     if not {"patient", "slice"} <= compiled.groupindex.keys():
         raise DataError(f"`pattern` must have the groups patient and slice. Got {config.pattern!r}.")
     result = []
     for name in sorted(images.keys() | labels.keys()):
         found = compiled.fullmatch(name)
-        if found is None:
-            raise DataError(f"`pattern` must fit every name. Got {name!r}.")
-        patient = _files.safe_id(found["patient"]) if found["patient"].strip("_.-") else ""
+        if found is None or not re.fullmatch("[0-9]+", found["slice"] or ""):
+            raise DataError(f"`pattern` must fit every name, `slice` a whole number in it. Got {name!r}.")
+        whose = found["patient"] or ""
+        patient = _files.safe_id(whose) if whose.strip("_.-") else ""
         result.append(_Slice(patient, int(found["slice"]), _files.safe_id(name), images.get(name), labels.get(name)))
     if not result:
         raise DataError(f"{root} must hold pictures or arrays of slices. Got none; perhaps look deeper.")

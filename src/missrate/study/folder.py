@@ -120,9 +120,10 @@ def measure(
             values = sorted({label or 0, _only_label(reference, name) or 0})
             raise InputError(f"--lesion-label must say which value is the lesion. Got {values} in two references.")
         predicted = _load(request, predictions, prediction, label, reference.grid)
-        lossy = any(getattr(source.reader, "ONLY_VOXEL_SIZE", False) for source in (references, predictions))
         turned = _axcodes(references, str(entry.label))
-        placed, about["warning"] = foreign.onto(predicted, reference.grid, turned, only_voxel_size=lossy)
+        # A reference whose own file says how its axes run lies on a whole grid, whatever its format keeps.
+        lossy = _only_voxel_size(predictions) or (_only_voxel_size(references) and turned is None)
+        placed, about["warning"] = foreign.onto(predicted, reference.grid, turned or "RAS", only_voxel_size=lossy)
         measured = _measured(request, entry, _mask(reference, label), placed)
     except DataError as error:
         store.write_json(written.with_name(f"{name}.failed.json"), about | {"case_id": name, "reason": str(error)})
@@ -198,11 +199,14 @@ def _require_label(predictions: Source, location: str, label: int | None) -> Non
         raise DataError(f"{location} must hold label {label}. Got {present}; perhaps give --prediction-label.")
 
 
-def _axcodes(references: Source, location: str) -> str:
-    """How the axes of the reference's own file run; as RAS where its format does not say."""
-    if not hasattr(references.reader, "geometry"):
-        return "RAS"
-    return axcodes(references.reader.geometry(location)[1])
+def _only_voxel_size(source: Source) -> bool:
+    return bool(getattr(source.reader, "ONLY_VOXEL_SIZE", False))
+
+
+def _axcodes(references: Source, location: str) -> str | None:
+    """How the axes of the reference's own file run; None where nothing says it."""
+    found = references.reader.geometry(location) if hasattr(references.reader, "geometry") else None
+    return None if found is None else axcodes(found[1])
 
 
 def _finish(
