@@ -1,5 +1,7 @@
 """What is cut, mirrored and shifted stays what it was: the HU of a drawn case tell where each pixel came from."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from missrate.core.patch import AIR_HU
 from missrate.core.types import BACKGROUND, LESION
+from missrate.core.view import View
 from missrate.train.augment import Augmentation, Variation, corner, draw, hu_of, label_of
 from tests.train import drawn
 
@@ -59,6 +62,37 @@ def test_hu_are_scaled_shifted_and_rounded() -> None:
     image = np.array([-1000, 0, 101], np.int16)
     assert varied(image, 1.1, 20.4).tolist() == [-1080, 20, 132]
     assert varied(image, 1.0, 0.0).tolist() == image.tolist()
+
+
+def plain_patch(image_XYZ: np.ndarray, label_XYZ: np.ndarray, how: Variation) -> tuple[np.ndarray, np.ndarray]:
+    """Voxel by voxel in one order: where from, HU varied and rounded, window of -100 to 200."""
+    image, label = np.zeros(how.patch_px, np.float32), np.full(how.patch_px, BACKGROUND, np.uint8)
+    for place in np.ndindex(*how.patch_px):
+        unmirrored = (how.patch_px[0] - 1 - place[0] if how.mirrored else place[0], *place[1:])
+        source = tuple(first + step for first, step in zip(how.start, unmirrored, strict=True))
+        inside = all(0 <= at < size for at, size in zip(source, image_XYZ.shape, strict=True))
+        hu = np.float32(image_XYZ[source] if inside else AIR_HU)
+        varied_hu = np.rint(hu * np.float32(how.scale) + np.float32(how.shift_hu))
+        image[place] = min(max((varied_hu + np.float32(100)) / np.float32(300), np.float32(0)), np.float32(1))
+        label[place] = label_XYZ[source] if inside else BACKGROUND
+    return image, label
+
+
+@given(data=st.data(), order=st.sampled_from(["C", "F"]), mirrored=st.booleans(), seed=SEEDS)
+def test_each_voxel_is_what_plain_loops_give(
+    data: st.DataObject, order: Literal["C", "F"], mirrored: bool, seed: int
+) -> None:
+    sizes = st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 4))
+    shape, patch_px = data.draw(sizes), data.draw(sizes)
+    rng = np.random.default_rng(seed)
+    image_XYZ = np.asarray(rng.integers(-400, 400, shape), np.int16, order=order)
+    label_XYZ = np.asarray(rng.integers(0, 3, shape), np.uint8, order=order)
+    scale, shift_hu = data.draw(st.sampled_from([(1.0, 0.0), (1.0, 7.3), (0.93, 0.0), (1.08, -12.6)]))
+    drawn_ = draw(shape, Augmentation(patch_px), rng, None)
+    how = Variation(drawn_.start, patch_px, mirrored, scale, shift_hu)
+    wanted_image, wanted_label = plain_patch(image_XYZ, label_XYZ, how)
+    assert np.array_equal(View().windowed(hu_of(image_XYZ, how)), wanted_image)
+    assert np.array_equal(label_of(label_XYZ, how), wanted_label)
 
 
 def test_hu_variation_stays_in_its_bounds_and_is_used() -> None:
