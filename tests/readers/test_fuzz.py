@@ -18,10 +18,11 @@ from types import FrameType
 import nibabel as nib
 import numpy as np
 import pytest
+from isal import isal_zlib
 
 from missrate.core.errors import DataError
 from missrate.core.types import Scan
-from missrate.readers import nifti
+from missrate.readers import _files, nifti
 from tests.readers.test_nifti import AFFINE
 
 VALUES = np.random.default_rng(0).integers(0, 3, (5, 4, 3))
@@ -259,6 +260,87 @@ def test_gzip(kind: str, tmp_path: Path) -> None:
             assert gzip.decompress(bytes(broken)) == data
 
 
+def noisy() -> bytes:
+    """A sound file that cannot be packed, longer than what is looked at for a member at a time."""
+    values = np.random.default_rng(1).integers(-(2**15), 2**15, (64, 64, 40), np.int16)
+    data: bytes = nib.Nifti1Image(values, TURNED).to_bytes()
+    return data
+
+
+@pytest.mark.parametrize("padding", [0, 1, *range(_files.WINDOW - 12, _files.WINDOW + 2), 3 * _files.WINDOW])
+def test_members_and_padding_across_windows(padding: int, tmp_path: Path) -> None:
+    """Head, voxels and checksum of a member may each lie on both sides of where a window ends."""
+    data, path = noisy(), tmp_path / "a.nii.gz"
+    parts = [gzip.compress(part, 1) for part in (data[:400], data[400:200_000], data[200_000:])]
+    whole = bytes(padding).join(parts)
+    assert is_read(path, whole)
+    last = len(parts[2])
+    for lost in (1, 4, 8, 9, last - _files.WINDOW, last - 11, last - 1):
+        assert not is_read(path, whole[:-lost])
+    broken = bytearray(whole)
+    broken[-last // 2] ^= 1
+    assert not is_read(path, bytes(broken))
+
+
+def test_a_checksum_at_the_end_of_a_window(tmp_path: Path) -> None:
+    data = noisy()
+    head = gzip.compress(data[:400])
+    sizes = []
+    for size in range(_files.WINDOW - 40, _files.WINDOW - 10):
+        middle = gzip.compress(data[400 : 400 + size], 0)
+        sizes.append(len(middle))
+        assert is_read(tmp_path / "a.nii.gz", head + middle + gzip.compress(data[400 + size :], 1))
+    assert min(sizes) < _files.WINDOW < max(sizes) - 8, "no checksum was cut in two"
+
+
+def test_many_members_are_each_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever hands on all that follows, at each member, takes a time that grows with the square of the file."""
+    given: list[int] = []
+    begun = isal_zlib.decompressobj
+
+    class Counting:
+        def __init__(self, wbits: int) -> None:
+            self.inner = begun(wbits=wbits)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.inner, name)
+
+        def decompress(self, data: bytes, most: int) -> bytes:
+            given.append(len(data))
+            result: bytes = self.inner.decompress(data, most)
+            return result
+
+    data, path = noisy(), tmp_path / "a.nii.gz"
+    packed = b"".join(gzip.compress(data[at : at + 500], 1) for at in range(0, len(data), 500))
+    path.write_bytes(packed + 2000 * gzip.compress(b""))
+    monkeypatch.setattr(isal_zlib, "decompressobj", Counting)
+    scan = nifti.load_image(str(path))
+    np.testing.assert_array_equal(scan.values_XYZ, by_nibabel(path)[0])
+    assert len(given) > 2600 and max(given[1:]) <= _files.WINDOW
+
+
+@pytest.mark.parametrize("data", [b"", bytes(20), bytes(2**20)])
+def test_nothing_but_padding(data: bytes, tmp_path: Path) -> None:
+    assert not is_read(tmp_path / "a.nii.gz", data)
+
+
+def test_a_long_file_of_a_small_case_is_not_taken_into_memory(tmp_path: Path) -> None:
+    """Its own bytes are no case: behind a sound file lie 256 MiB of padding, which take no room on the disk."""
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(of_kind("1<i2")))
+    with path.open("rb+") as file:
+        file.truncate(2**28)
+    for loader in (nifti.load_image, nifti.load_map, LOADERS[2]):
+        tracemalloc.start()
+        with in_time(10), pytest.raises(DataError, match="no more than it says"):
+            loader(str(path))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**21
+    with in_time(10):
+        assert nifti.geometry(str(path))[0] == VALUES.shape
+
+
 @pytest.mark.parametrize("kind", ["1<i2", "1<u1", "1<f4", "1<i2 scaled"])
 @pytest.mark.parametrize("ending", ["nii", "nii.gz"])
 def test_memory_is_twice_the_case_at_most(kind: str, ending: str, tmp_path: Path) -> None:
@@ -309,7 +391,7 @@ def bombs(folder: Path) -> list[Path]:
 CONFINED = """
 import resource, sys
 from missrate.core.errors import DataError
-from missrate.readers import nifti
+from missrate.readers import _files, nifti
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
 for path in sys.argv[1:]:

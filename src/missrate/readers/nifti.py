@@ -244,11 +244,13 @@ def _opened(path: Path) -> tuple[Any, NDArray[np.float64]]:
 
 def _header_of(path: Path) -> Any:
     """The header alone, unlike ``nib.load``: what follows it before the voxels can promise to be of any size."""
-    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
-        head = file.read(nib.Nifti2Header.sizeof_hdr)
+    with path.open("rb") as file:
+        begin = io.BytesIO(file.read(_files.WINDOW))  # gzip looks through padding of any length, byte by byte
+    stream = gzip.GzipFile(fileobj=begin) if path.name.endswith(".gz") else begin
+    head = stream.read(4)
     for kind in (nib.Nifti1Header, nib.Nifti2Header):
-        if head[:4] in (kind.sizeof_hdr.to_bytes(4, "little"), kind.sizeof_hdr.to_bytes(4, "big")):
-            return kind(head[: kind.sizeof_hdr])
+        if head in (kind.sizeof_hdr.to_bytes(4, "little"), kind.sizeof_hdr.to_bytes(4, "big")):
+            return kind(head + stream.read(kind.sizeof_hdr - 4))
     raise ValueError("no header of NIfTI")
 
 
