@@ -1,6 +1,7 @@
 """evalseg's pickles: a round trip, an oracle on real data, and everything hostile refused without a step of it run."""
 
 import builtins
+import contextlib
 import csv
 import gzip
 import os
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from missrate.core.crop import union
-from missrate.core.errors import DataError
+from missrate.core.errors import DataError, InputError
 from missrate.core.quantise import TOP
 from missrate.readers import _pickle, evalseg
 from missrate.readers._detect import detect
@@ -373,6 +374,25 @@ def test_a_perfect_prediction_of_a_set_with_images_is_perfect(tmp_path: Path, si
         folder.evaluate(folder.Request(tmp_path, tmp_path / predictions, out), workers=1)
         (row,) = csv.DictReader((out / "cases.csv").read_text().splitlines())
         assert (row["found_0.5"], row["voxels_true_positive_0.5"], row["voxels_false_positive_0.5"]) == ("1", "12", "0")
+
+
+@pytest.mark.parametrize("signs", [(1, 1), (-1, -1)])
+def test_a_bare_reference_refuses_predictions_that_were_turned(tmp_path: Path, signs: tuple[int, int]) -> None:
+    """Nobody knows how its own axes run: compared in silence, a perfect mask would have found nothing."""
+    values, affine = np.zeros((9, 8, 7), np.uint8), np.diag([0.8 * signs[0], 0.8 * signs[1], 2.5, 1.0])
+    values[1:3, 1:4, 2:4] = 1
+    written.evalseg(tmp_path / "r", "007", values)
+    save(tmp_path / "p" / "007.nii.gz", values, affine)
+    request = folder.Request(tmp_path / "r", tmp_path / "p", tmp_path / "out")
+    if signs == (1, 1):
+        folder.evaluate(request, workers=1)
+        (row,) = csv.DictReader((tmp_path / "out" / "cases.csv").read_text().splitlines())
+        assert row["found_0.5"] == "1"
+        return
+    with contextlib.suppress(InputError):
+        assert "has lost its directions. Got axes LPS" in folder.evaluate(request, workers=1)["failed"][0]["reason"]
+    reason = (tmp_path / "out" / "statistics" / "007.failed.json").read_text()
+    assert "has lost its directions. Got axes LPS" in reason
 
 
 def test_a_stated_size_and_a_scan_hide_no_file(tmp_path: Path) -> None:

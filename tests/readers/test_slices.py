@@ -137,6 +137,15 @@ def test_windowed_pictures_become_hu(tmp_path: Path) -> None:
     assert scan.intensity == "hu"
 
 
+def test_a_range_for_numbers_that_have_a_sign_is_refused(tmp_path: Path) -> None:
+    """It would be ignored, and 0..1 taken as HU."""
+    np.save(tmp_path / "img_1.npy", np.full((5, 4), 0.5, np.float32))
+    np.save(tmp_path / "mask_1.npy", np.eye(5, 4, dtype=np.uint8))
+    (entry,) = slices.find(tmp_path, slices.Config(hu_range=(-150.0, 250.0)))
+    with pytest.raises(DataError, match=r"must come with whole numbers without a sign\. Got float32"):
+        slices.load_image(str(entry.image))
+
+
 def test_sixteen_bits_keep_every_hu(tmp_path: Path) -> None:
     hu = np.arange(-32768, 32768, 16, dtype=np.int32).reshape(64, 64)
     picture(tmp_path / "images" / "p_1.png", (hu + 32768).astype(np.uint16))

@@ -78,6 +78,12 @@ def load_prediction(location: str, labels: tuple[int, ...]) -> Prediction:
     return Prediction(Crop.whole(levels_of_probability(turned_XYZ, name=str(path)), grid), "probability")
 
 
+def geometry(location: str) -> tuple[tuple[int, ...], NDArray[np.float64]] | None:
+    """Shape and affine of the NIfTI file beside it, before that is turned to RAS+; None without one."""
+    scan = _beside(Path(location))
+    return None if scan is None else nifti.geometry(str(scan))
+
+
 def _require_shape(header: _arrays.Header, shape: tuple[int, ...], path: Path) -> None:
     if len(header.shape) != 4 or header.dtype.kind != "f" or header.fortran:
         raise DataError(f"{path} must hold fractions on the axes CZYX, in C order. Got {header.dtype} {header.shape}.")

@@ -156,6 +156,11 @@ def _image_pages(path: Path, config: Config) -> tuple[NDArray[Any], bool]:
     if pages_NYX.dtype.kind not in "iuf":
         raise DataError(f"{path} must hold real numbers. Got {pages_NYX.dtype}.")
     if pages_NYX.dtype.kind != "u":  # numbers with a sign are no brightness
+        if config.hu_range is not None:
+            raise DataError(
+                f"`hu_range` must come with whole numbers without a sign. Got {pages_NYX.dtype} in {path}; such arrays "
+                "count as HU without it."
+            )
         return pages_NYX, True
     if config.hu_range is None:
         return pages_NYX, False

@@ -123,6 +123,8 @@ def measure(
         turned = _axcodes(references, str(entry.label))
         # A reference whose own file says how its axes run lies on a whole grid, whatever its format keeps.
         lossy = _only_voxel_size(predictions) or (_only_voxel_size(references) and turned is None)
+        if lossy and turned is None:
+            _require_ras(predictions, prediction)
         placed, about["warning"] = foreign.onto(predicted, reference.grid, turned or "RAS", only_voxel_size=lossy)
         measured = _measured(request, entry, _mask(reference, label), placed)
     except DataError as error:
@@ -197,6 +199,16 @@ def _require_label(predictions: Source, location: str, label: int | None) -> Non
     present = sorted({int(v) for v in np.unique(predictions.reader.load_reference(location).values_XYZ)} - {0})
     if len(present) == 1 and present[0] != label:
         raise DataError(f"{location} must hold label {label}. Got {present}; perhaps give --prediction-label.")
+
+
+def _require_ras(predictions: Source, location: str | None) -> None:
+    """A prediction that its reader turned fits no reference of which nobody knows how its axes run."""
+    found = predictions.reader.geometry(location) if location and hasattr(predictions.reader, "geometry") else None
+    if found is not None and axcodes(found[1]) != "RAS":
+        raise DataError(
+            f"{location} must run as the reference's file does, which has lost its directions. Got axes "
+            f"{axcodes(found[1])}; perhaps lay the scans beside the references, or write the masks as .npy or evalseg."
+        )
 
 
 def _only_voxel_size(source: Source) -> bool:
