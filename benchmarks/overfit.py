@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from missrate.core.grid import Grid
 from missrate.core.lesions import components
 from missrate.core.recipe import Recipe, TrainConfig
-from missrate.core.store import ViewedCase
 from missrate.core.types import LESION, LabelMeaning
 from missrate.core.view import View
+from missrate.core.viewed import ViewedCase
 from missrate.overfit import overfit
 from missrate.predict.run2d import load_run
 from missrate.readers import phantom
@@ -56,9 +56,8 @@ def patients(cohort: str, count: int) -> list[ViewedCase]:
         label_XYZ = LabelMeaning(lesion=phantom.LESION).apply(phantom.load_map(entry.label).labels_XYZ)
         box = VIEW.box(image_XYZ)
         seen_XYZ = VIEW.apply_label(label_XYZ, box, scan.grid)
-        slices = np.flatnonzero((seen_XYZ == LESION).any(axis=(0, 1))).astype(np.int32)
         image = VIEW.apply_image(image_XYZ, scan.grid)
-        cases.append(ViewedCase(entry.case_id, entry.patient_id, image, seen_XYZ, slices, box, scan.grid))
+        cases.append(ViewedCase.of((entry.case_id, entry.patient_id), image, seen_XYZ, box, scan.grid))
     return [around_lesions(case) for case in sorted(cases, key=lambda c: -largest_lesion(c.label_XYZ))[:count]]
 
 
@@ -75,10 +74,9 @@ def around_lesions(case: ViewedCase) -> ViewedCase:
     low, high = np.maximum(where.min(axis=0) - margin, 0), where.max(axis=0) + margin + 1
     cut = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     image_XYZ, label_XYZ = case.image_XYZ[cut], case.label_XYZ[cut]
-    slices = np.flatnonzero((label_XYZ == LESION).any(axis=(0, 1))).astype(np.int32)
     whole = (slice(0, image_XYZ.shape[0]), slice(0, image_XYZ.shape[1]), slice(0, image_XYZ.shape[2]))
     grid = Grid.of(image_XYZ.shape, None)
-    return ViewedCase(case.case_id, case.patient_id, image_XYZ, label_XYZ, slices, whole, grid)
+    return ViewedCase.of((case.case_id, case.patient_id), image_XYZ, label_XYZ, whole, grid)
 
 
 def recipe(name: str, init: str, steps: int) -> Recipe:

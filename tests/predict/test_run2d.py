@@ -95,7 +95,7 @@ def noise(shape: tuple[int, int, int]) -> NDArray[np.int16]:
 def test_without_crop_and_resampling_each_voxel_is_its_own(tmp_path: Path) -> None:
     image_XYZ = noise((9, 7, 5))
     levels_XYZ = run2d.predict_scan(run2d.load_run(bright(tmp_path)), image_XYZ, Grid((9, 7, 5), None))
-    wanted_XYZ = encode(PLAIN.normalise(image_XYZ))
+    wanted_XYZ = encode(PLAIN.windowed(image_XYZ.astype(np.float32)))
     assert levels_XYZ.dtype == np.uint16 and np.array_equal(levels_XYZ, wanted_XYZ)
 
 
@@ -119,7 +119,7 @@ def test_a_scan_of_one_slice(tmp_path: Path) -> None:
     view = PLAIN.model_copy(update={"context_slices": 5, "slice_mm": 10.0})
     image_XYZ, grid = noise((8, 8, 1)), Grid.of((8, 8, 1), np.diag([1.0, 1.0, 3.0, 1.0]))
     levels_XYZ = run2d.predict_scan(run2d.load_run(bright(tmp_path, view=view)), image_XYZ, grid)
-    assert np.array_equal(levels_XYZ, encode(view.normalise(image_XYZ)))
+    assert np.array_equal(levels_XYZ, encode(view.windowed(image_XYZ.astype(np.float32))))
 
 
 @pytest.mark.parametrize("patch_px", [(4, 4), (6, 8), (20, 8), (21, 30)])
@@ -130,7 +130,7 @@ def test_a_slice_lies_in_air_up_to_the_size_of_training(
     image_XYZ, view = noise((6, 5, 4)), PLAIN.model_copy(update={"context_slices": 3})
     loaded = run2d.load_run(bright(tmp_path, view=view, patch_px=patch_px, flip_x=flip_x, batch=3))
     probability_XYZ = run2d.predict_image(loaded, image_XYZ)
-    assert probability_XYZ == pytest.approx(PLAIN.normalise(image_XYZ))
+    assert probability_XYZ == pytest.approx(PLAIN.windowed(image_XYZ.astype(np.float32)))
     wanted_px = (max(6, patch_px[0]), max(5, patch_px[1]))
     shapes = loaded.model.shapes
     assert isinstance(shapes, list) and {shape[2:] for shape in shapes} == {wanted_px}
@@ -151,7 +151,7 @@ def test_the_batch_size_changes_nothing_and_bounds_the_memory(tmp_path: Path, fl
 
 def test_the_mean_of_both_directions_is_on_the_image_as_it_lies(tmp_path: Path) -> None:
     image_XYZ = noise((6, 4, 3))
-    probability_XYZ = PLAIN.normalise(image_XYZ)
+    probability_XYZ = PLAIN.windowed(image_XYZ.astype(np.float32))
     once = run2d.predict_image(run2d.load_run(bright(tmp_path, fault="right half only")), image_XYZ)
     assert np.array_equal(once[3:], probability_XYZ[3:]) and not once[:3].any()
     both = run2d.predict_image(run2d.load_run(bright(tmp_path, fault="right half only", flip_x=True)), image_XYZ)
@@ -161,7 +161,7 @@ def test_the_mean_of_both_directions_is_on_the_image_as_it_lies(tmp_path: Path) 
 def test_the_mean_mirrors_within_the_slice_and_not_along_y(tmp_path: Path) -> None:
     image_XYZ = noise((6, 4, 3))
     twice = run2d.predict_image(run2d.load_run(bright(tmp_path, flip_x=True)), image_XYZ)
-    assert twice == pytest.approx(PLAIN.normalise(image_XYZ))
+    assert twice == pytest.approx(PLAIN.windowed(image_XYZ.astype(np.float32)))
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from missrate.core.config import Frozen, parse, read_toml
 from missrate.core.view import View
@@ -13,19 +13,45 @@ from missrate.core.view import View
 INIT = re.compile(r"random|(backbone|full|arm):\S+")
 
 
-class TrainConfig(Frozen):
-    """The budget and the optimiser. Lengths are optimiser steps; ``patch_px`` is (X, Y) in the view's pixels."""
+PRESETS: dict[str, dict[str, Any]] = {
+    "adamw": {},
+    "torchvision": {
+        "optimiser": "sgd",
+        "weight_decay": 1e-4,
+        "warmup": 1000,
+        "schedule": "steps",
+        "clip": 0.0,
+        "shift_hu": 0.0,
+        "scale": 0.0,
+        "flip_x": True,
+    },
+}
+"""``torchvision``: what its references/detection trains Mask R-CNN with, its 26 epochs as shares of the steps."""
+TORCHVISION_LR = 0.02 / 16
+"""For each image of a batch: eight GPUs with two images each took .02, and the rate is proportional to the batch."""
 
+
+class TrainConfig(Frozen):
+    """The budget and the optimiser. Lengths are optimiser steps; ``patch_px`` is (X, Y) in the view's pixels.
+
+    ``preset`` changes the defaults: what is given counts. ``milestones`` are shares of ``steps`` after each of which
+    the schedule "steps" takes a tenth of the rate. ``clip`` 0 is
+    no clipping. ``insertion``: the share of lesion slices whose lesion is pasted in.
+    """
+
+    preset: Literal["adamw", "torchvision"] = "adamw"
     steps: int = Field(default=200, ge=1)
     batch: int = Field(default=8, ge=1)
     optimiser: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: int = Field(default=15, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
-    clip: float = Field(default=5.0, gt=0)
+    schedule: Literal["cosine", "constant", "steps"] = "cosine"
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (16 / 26, 22 / 26)
+    clip: float = Field(default=5.0, ge=0)
     precision: Literal["auto", "bf16", "float32"] = "auto"
     lesion_share: float = Field(default=0.5, ge=0, le=1)
+    insertion: float = Field(default=0.0, ge=0, le=1)
     patch_px: tuple[int, int] | None = None
     flip_x: bool = False
     shift_hu: float = Field(default=20.0, ge=0)
@@ -33,6 +59,21 @@ class TrainConfig(Frozen):
     ema: float | None = Field(default=None, gt=0, lt=1)
     validate_every: int = Field(default=50, ge=1)
     snapshot_every: int = Field(default=50, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        """The preset's values where nothing was given; its rate is proportional to the batch."""
+        if not isinstance(given, dict) or given.get("preset") not in PRESETS:
+            return given
+        values = PRESETS[given["preset"]] | given
+        if given["preset"] == "torchvision" and "lr" not in given:
+            batch = given.get("batch", cls.model_fields["batch"].default)
+            values["lr"] = TORCHVISION_LR * batch
+            if "warmup" not in given:
+                steps = given.get("steps", cls.model_fields["steps"].default)
+                values["warmup"] = min(1000, max(1, steps // 26))
+        return values
 
 
 class PredictConfig(Frozen):

@@ -9,21 +9,33 @@ from pydantic import Field, model_validator
 from missrate.core.config import Frozen, fingerprint
 from missrate.core.grid import Grid, resample
 from missrate.core.lesions import components
+from missrate.core.picture import as_picture
 from missrate.core.types import BACKGROUND, IGNORED, LESION, ORGAN
 
 Box = tuple[slice, slice, slice]
+FORM = 3
+"""Of what ``viewed.write_view`` leaves: raised with it, so that views of older programs are made anew."""
 BODY_HU = -300.0
 """Between fat (-100) and air (-1000): above it lies the patient (or the table, a smaller component)."""
 
 
 class View(Frozen):
-    """``spacing_mm`` is the pixel in an axial plane and ``slice_mm`` between slices; None keeps the scan's own."""
+    """``spacing_mm`` is the pixel in an axial plane and ``slice_mm`` between slices; None keeps the scan's own.
+
+    ``encoding`` "window" maps HU through ``window_hu``; "picture" is a fault on purpose, see ``picture.as_picture``.
+    """
 
     window_hu: tuple[float, float] = (-100.0, 200.0)
     spacing_mm: float | None = Field(default=None, gt=0)
     slice_mm: float | None = Field(default=None, gt=0)
     context_slices: int = Field(default=1, ge=1)
     crop: Literal["none", "body"] = "none"
+    encoding: Literal["window", "picture"] = "window"
+
+    @property
+    def channels(self) -> int:
+        """Of an image as models see it: one for each slice, three in a picture."""
+        return self.context_slices * (3 if self.encoding == "picture" else 1)
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
@@ -34,8 +46,8 @@ class View(Frozen):
         return self
 
     def key(self) -> str:
-        """Names the materialised form on disk; window and context are applied later and do not count."""
-        return fingerprint(self.model_dump(mode="json", include={"spacing_mm", "slice_mm", "crop"}))[:12]
+        """Names the materialised form on disk; what is applied later does not count: window, context, encoding."""
+        return fingerprint([FORM, self.model_dump(mode="json", include={"spacing_mm", "slice_mm", "crop"})])[:12]
 
     def box(self, image_XYZ: NDArray[np.int16]) -> Box:
         """The part of the scan that is seen: all of it, or the body's box in the axial plane with every slice."""
@@ -93,22 +105,22 @@ class View(Frozen):
         full[box] = np.clip(resample(probability_XYZ, size), 0.0, 1.0)
         return full
 
-    def normalise(self, image: NDArray[np.integer]) -> NDArray[np.float32]:
-        """HU to [0, 1] through the window; any shape."""
-        return self.windowed(image.astype(np.float32))
+    def encoded(self, hu_CXY: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Slices in HU as the channels of a model's image, in [0, 1]. May work in place."""
+        return as_picture(hu_CXY) if self.encoding == "picture" else self.windowed(hu_CXY)
 
     def windowed(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``normalise`` of HU that are floats already. In place."""
+        """HU to [0, 1] through the window; any shape. In place."""
         low, high = self.window_hu
         hu -= np.float32(low)
         hu /= np.float32(high - low)
         return np.clip(hu, 0.0, 1.0, out=hu)
 
     def slab(self, image_XYZ: NDArray[np.int16], z: int) -> NDArray[np.float32]:
-        """Slice ``z`` and its neighbours as channels, shape (context_slices, X, Y), in [0, 1]; edges repeat."""
+        """Slice ``z`` and its neighbours as channels, shape (channels, X, Y), in [0, 1]; edges repeat."""
         reach = self.context_slices // 2
         wanted = np.clip(np.arange(z - reach, z + reach + 1), 0, image_XYZ.shape[2] - 1)
-        return self.normalise(np.moveaxis(image_XYZ[:, :, wanted], 2, 0))
+        return self.encoded(np.moveaxis(image_XYZ[:, :, wanted], 2, 0).astype(np.float32))
 
 
 def _lost(mask_XYZ: NDArray[np.bool_], seen_XYZ: NDArray[np.bool_]) -> list[tuple[int, ...]]:

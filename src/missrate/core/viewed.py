@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from missrate.core import store
 from missrate.core.crop import Box
 from missrate.core.grid import Grid
-from missrate.core.types import LESION
+from missrate.core.types import LESION, ORGAN
 
-VIEW = "missrate/view/2"
+VIEW = "missrate/view/3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class ViewedCase:
     """int16 HU and uint8 labels on the view's voxels, and each lesion voxel, so that drawing one searches no label.
 
     ``lesion_VX``: places x, y, z in the order of slices, then x, then y. ``starts``: for each slice where its own
-    begin, and at the end how many there are.
+    begin, and at the end how many there are. ``organ_slices``: those with a voxel of the organ, sorted.
     """
 
     case_id: str
@@ -30,6 +30,7 @@ class ViewedCase:
     label_XYZ: NDArray[np.uint8]
     lesion_VX: NDArray[np.int16]  # (V, 3)
     starts: NDArray[np.int64]  # (Z + 1,)
+    organ_slices: NDArray[np.int64]
     box: Box
     grid: Grid  # of the whole scan, for the way back
 
@@ -37,12 +38,13 @@ class ViewedCase:
     def of(
         ids: tuple[str, str], image_XYZ: NDArray[np.int16], label_XYZ: NDArray[np.uint8], box: Box, grid: Grid
     ) -> "ViewedCase":
-        """With the lesion voxels found. ``ids``: case and patient."""
+        """With lesion voxels and organ slices found. ``ids``: case and patient."""
         found_ZXY = np.argwhere(label_XYZ.transpose(2, 0, 1) == LESION)
         counts = np.bincount(found_ZXY[:, 0], minlength=label_XYZ.shape[2])
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         lesion_VX = np.ascontiguousarray(found_ZXY[:, [1, 2, 0]], np.int16)
-        return ViewedCase(*ids, image_XYZ, label_XYZ, lesion_VX, starts, box, grid)
+        organ_slices = np.flatnonzero((label_XYZ == ORGAN).any(axis=(0, 1)))
+        return ViewedCase(*ids, image_XYZ, label_XYZ, lesion_VX, starts, organ_slices, box, grid)
 
     @property
     def lesion_slices(self) -> NDArray[np.int64]:
@@ -70,6 +72,7 @@ def write_view(folder: Path, case: ViewedCase) -> None:
         "schema": VIEW,
         "patient_id": case.patient_id,
         "lesion_starts": case.starts.tolist(),
+        "organ_slices": case.organ_slices.tolist(),
         "box": [[b.start, b.stop] for b in case.box],
         "grid": store.grid_to_json(case.grid),
     }
@@ -88,6 +91,7 @@ def read_view(folder: Path, case_id: str) -> ViewedCase:
         label_XYZ,
         np.load(folder / f"{case_id}.lesion.npy"),
         np.array(value["lesion_starts"], np.int64),
+        np.array(value["organ_slices"], np.int64),
         (x, y, z),
         store.grid_from_json(value["grid"]),
     )

@@ -22,7 +22,7 @@ def build_model(recipe: Recipe) -> nn.Module:
     shelf, config, loss = check(recipe)
     with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU, so the devices' states stay untouched
         torch.default_generator.manual_seed(seed.number(recipe.seed, "weights"))
-        model = shelf.build(config, loss, channels=recipe.view.context_slices)
+        model = shelf.build(config, loss, channels=recipe.view.channels)
     assert isinstance(model, nn.Module)
     return model
 

@@ -162,7 +162,7 @@ class StudyConfig(Frozen):
         """The resolved recipe of a trained arm: the budget, with the arm's own deviations."""
         assert arm.model is not None
         where = f"train of arm {arm.name!r}"
-        train = parse(TrainConfig, self.budget.model_dump() | arm.train, where=where)
+        train = parse(TrainConfig, self.budget.model_dump(exclude_unset=True) | arm.train, where=where)
         values = arm.model_dump(include={"model", "loss", "init", "predict"})
         config = self.models.get(arm.model, {}) | arm.config
         values |= {"arm": arm.name, "config": config, "seed": self.partition.seed}

@@ -5,7 +5,7 @@ Shape letters: B batch, C channels (context slices; 1 in 3D), X right, Y anterio
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from missrate.core.errors import InputError
 from missrate.core.recipe import Recipe
 from missrate.core.viewed import ViewedCase
 from missrate.train.augment import Augmentation, draw, hu_of, label_of
+from missrate.train.insert import Inserter, Pasted, inserter
 
 Batch = tuple[NDArray[np.float32], NDArray[np.uint8]]
 """image_BCXY[Z] in [0, 1] and label_BXY[Z]: 0 background, 1 lesion, 2 organ, 255 ignored."""
@@ -23,15 +24,17 @@ Patients = list[list[ViewedCase]]
 
 @dataclass(frozen=True, slots=True)
 class Grouped:
-    """Cases by patient, both in the order of their ids: all of them, and those with a lesion."""
+    """Cases by patient, in the order of their ids: all of them, those with a lesion, and lesions to paste."""
 
     everyone: Patients
     diseased: Patients
+    inserter: Inserter
 
     @staticmethod
     def of(cases: Sequence[ViewedCase]) -> "Grouped":
         """Once for a training: with a thousand cases this takes longer than a batch."""
-        return Grouped(_by_patient(cases), _by_patient([case for case in cases if len(case.lesion_VX)]))
+        everyone, diseased = _by_patient(cases), _by_patient([case for case in cases if len(case.lesion_VX)])
+        return Grouped(everyone, diseased, inserter(everyone, diseased))
 
 
 def batch(cases: Sequence[ViewedCase], recipe: Recipe, step: int, grouped: Grouped | None = None) -> Batch:
@@ -39,7 +42,8 @@ def batch(cases: Sequence[ViewedCase], recipe: Recipe, step: int, grouped: Group
 
     ``lesion_share`` of the slices hold a lesion (see ``lesion_slices``) and so do their patches; the rest is drawn
     from all slices, healthy ones included. Each time a patient is drawn first, all alike, then a scan of that
-    patient, then a slice. Patches measure ``patch_px``, or else the largest slice of all cases; smaller slices are
+    patient, then a slice. Of the slices with a lesion ``insertion`` (a probability for each) show one that was pasted
+    into the organ of some patient, see ``insert``; where no place is found, a lesion where it is. Patches measure ``patch_px``, or else the largest slice of all cases; smaller slices are
     padded with air. ``grouped``: the cases, if they were grouped before.
     Raises InputError without cases, or when lesion slices are wanted and no case has one.
     """
@@ -126,15 +130,19 @@ def _draw(
             f"{sum(map(len, grouped.everyone))} cases without one; perhaps [labels] lesion names another number, or "
             "the lesions vanish at this spacing."
         )
-    image = np.empty((size, recipe.view.context_slices if flat else 1, *how.patch_px), np.float32)
+    image = np.empty((size, recipe.view.channels if flat else 1, *how.patch_px), np.float32)
     label = np.empty((size, *how.patch_px), np.uint8)
     wanted = lesion_slices(size, lesion_share, rng)
     # One generator for each example: what happens to one does not depend on the others.
     for index, own_rng in enumerate(rng.spawn(size)):
         with_lesion = index < wanted
-        case = _choose(grouped.diseased if with_lesion else grouped.everyone, own_rng)
+        drawn = None
+        if with_lesion and recipe.train.insertion > 0 and own_rng.random() < recipe.train.insertion:
+            drawn = grouped.inserter.draw(own_rng)
+        if drawn is None:
+            drawn = _choose(grouped.diseased if with_lesion else grouped.everyone, own_rng), None
         example = _flat_example if flat else _deep_example
-        image[index], label[index] = example(case, recipe, how, own_rng, with_lesion=with_lesion)
+        image[index], label[index] = example(*drawn, recipe, how, own_rng, with_lesion=with_lesion)
     return image, label
 
 
@@ -154,24 +162,50 @@ def _choose(patients: Patients, rng: np.random.Generator) -> ViewedCase:
 
 
 def _flat_example(
-    case: ViewedCase, recipe: Recipe, how: Augmentation, rng: np.random.Generator, *, with_lesion: bool
+    case: ViewedCase,
+    pasted: Pasted | None,
+    recipe: Recipe,
+    how: Augmentation,
+    rng: np.random.Generator,
+    *,
+    with_lesion: bool,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """CXY and XY of one slice. HU are varied before the window clips them; only the slab's own slices are touched."""
-    slices = case.lesion_slices if with_lesion else None
+    slices = (pasted or case).lesion_slices if with_lesion else None
     z = int(rng.integers(case.image_XYZ.shape[2]) if slices is None else slices[rng.integers(slices.size)])
     shape = case.image_XYZ.shape
-    drawn = draw(shape[:2], how, rng, case.lesion_in(z) if with_lesion else None)
+    drawn = draw(shape[:2], how, rng, (pasted or case).lesion_in(z) if with_lesion else None)
     reach = recipe.view.context_slices // 2
     first, last = max(z - reach, 0), min(z + reach, shape[2] - 1)
-    seen_CXY = recipe.view.windowed(hu_of(case.image_XYZ[:, :, first : last + 1], drawn))
-    wanted = [min(max(k, first), last) - first for k in range(z - reach, z + reach + 1)]  # edges repeat
-    image_CXY = seen_CXY if len(wanted) == len(seen_CXY) else seen_CXY[wanted]
-    return image_CXY, label_of(case.label_XYZ[:, :, z], drawn)
+    slab_XYZ, label_XY = case.image_XYZ[:, :, first : last + 1], case.label_XYZ[:, :, z]
+    if pasted is not None:
+        slab_XYZ = pasted.on_image(slab_XYZ, (0, 0, first))
+        label_XY = pasted.on_label(case.label_XYZ[:, :, z : z + 1], (0, 0, z))[:, :, 0]
+    seen_CXY = recipe.view.encoded(hu_of(slab_XYZ, drawn))
+    if len(seen_CXY) < recipe.view.channels:  # edges repeat
+        each = recipe.view.channels // recipe.view.context_slices
+        wanted = [min(max(k, first), last) - first for k in range(z - reach, z + reach + 1)]
+        seen_CXY = seen_CXY.reshape(-1, each, *seen_CXY.shape[1:])[wanted].reshape(-1, *seen_CXY.shape[1:])
+    return seen_CXY, label_of(label_XY, drawn)
 
 
 def _deep_example(
-    case: ViewedCase, recipe: Recipe, how: Augmentation, rng: np.random.Generator, *, with_lesion: bool
+    case: ViewedCase,
+    pasted: Pasted | None,
+    recipe: Recipe,
+    how: Augmentation,
+    rng: np.random.Generator,
+    *,
+    with_lesion: bool,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """CXYZ and XYZ of one patch."""
-    drawn = draw(case.image_XYZ.shape, how, rng, case.lesion_VX if with_lesion else None)
-    return recipe.view.windowed(hu_of(case.image_XYZ, drawn))[None], label_of(case.label_XYZ, drawn)
+    places = None if not with_lesion else case.lesion_VX if pasted is None else pasted.places()
+    drawn = draw(case.image_XYZ.shape, how, rng, places)
+    image_XYZ, label_XYZ = case.image_XYZ, case.label_XYZ
+    if pasted is not None:  # only what the patch shows is copied
+        inside = tuple(slice(max(a, 0), max(a, 0) + n) for a, n in zip(drawn.start, how.patch_px, strict=True))
+        start = tuple(span.start for span in inside)
+        image_XYZ = pasted.on_image(image_XYZ[inside], start)
+        label_XYZ = pasted.on_label(label_XYZ[inside], start)
+        drawn = replace(drawn, start=tuple(min(a, 0) for a in drawn.start))
+    return recipe.view.windowed(hu_of(image_XYZ, drawn))[None], label_of(label_XYZ, drawn)

@@ -119,7 +119,7 @@ class _Loop:
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(torch.stack(list(losses.values())).sum())
         norm = self.fabric.clip_gradients(
-            self.forward, self.optimiser, max_norm=self.config.clip, error_if_nonfinite=False
+            self.forward, self.optimiser, max_norm=self.config.clip or math.inf, error_if_nonfinite=False
         )
         # Together, so that a GPU is waited for once.
         values = dict(zip(losses, torch.stack([v.detach().float() for v in losses.values()]).tolist(), strict=True))
@@ -136,7 +136,7 @@ class _Loop:
         raise TrainingError(
             f"Arm {self.recipe.arm!r}: loss and gradient must be finite. Got loss {row['loss']:g} and gradient norm "
             f"{row['grad_norm']:g} in step {row['step']}; perhaps lower train.lr ({self.config.lr:g}) or train.clip "
-            f"({self.config.clip:g}), or set train.precision to float32. The last good state is kept in {self.run}."
+            f"({self.config.clip}), or set train.precision to float32. The last good state is kept in {self.run}."
         )
 
     def snapshot(self) -> Snapshot:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from missrate.core.recipe import TrainConfig
 
 SGD_MOMENTUM = 0.9
+STEP_FACTOR = 0.1
 
 
 def build_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -21,7 +22,7 @@ def build_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """The rate of ``step`` (from 0): rises in a line over ``warmup`` steps, then stays or falls as a cosine to 0.
+    """The rate of ``step`` (from 0): rises in a line over ``warmup`` steps, then stays, falls as a cosine to 0 or in steps.
 
     No scheduler keeps a state: a training that was killed needs the step and nothing else.
     """
@@ -29,6 +30,8 @@ def learning_rate(step: int, config: TrainConfig) -> float:
         return config.lr * (step + 1) / config.warmup
     if config.schedule == "constant":
         return config.lr
+    if config.schedule == "steps":
+        return config.lr * STEP_FACTOR ** sum(step >= share * config.steps for share in config.milestones)
     share = (step - config.warmup) / max(config.steps - config.warmup, 1)
     return config.lr * 0.5 * (1.0 + math.cos(math.pi * share))
 
