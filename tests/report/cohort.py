@@ -57,8 +57,8 @@ def make(root: Path, options: Options) -> dict[str, Any]:
     for arm in arms:
         _summarise(root, arm, options, folds=folds, test=test, point=points[arm])
     work.compare_arms(
-        {arm: [_statistics(root, arm, c) for c in sorted(test)] for arm in arms},
-        points,
+        {arm: [[_statistics(root, arm, c) for c in sorted(test)]] for arm in arms},
+        {arm: [files] for arm, files in points.items()},
         root / "comparison.json",
         fixed=(0.5,),
         folds=folds,

@@ -42,8 +42,8 @@ def make(root: Path) -> dict[str, Any]:
         _predict(root, arm, data, cases)
         _summarise(root, arm, sorted(cases), sex)
     work.compare_arms(
-        {arm: [_statistics(root, arm, case_id) for case_id in sorted(cases)] for arm in arms},
-        {arm: [] for arm in arms},
+        {arm: [[_statistics(root, arm, case_id) for case_id in sorted(cases)]] for arm in arms},
+        {arm: [[]] for arm in arms},
         root / "comparison.json",
         fixed=(0.5,),
         folds=[None],

@@ -1,4 +1,4 @@
-"""A slice as the original experiment exported it, kept so that its cost can be measured; not meant for anything else."""
+"""A slice as the original experiment exported it: kept so that its cost can be measured."""
 
 import io
 from functools import lru_cache

@@ -51,6 +51,11 @@ class ViewedCase:
         """The slices with a lesion, sorted."""
         return np.flatnonzero(np.diff(self.starts))
 
+    def leading(self, slices: int) -> "ViewedCase":
+        """Its first ``slices`` slices as a case of their own."""
+        image_XYZ, label_XYZ = self.image_XYZ[:, :, :slices], self.label_XYZ[:, :, :slices]
+        return ViewedCase.of((self.case_id, self.patient_id), image_XYZ, label_XYZ, self.box, self.grid)
+
     def lesion_in(self, z: int) -> NDArray[np.int16]:
         """The places x, y of the lesion voxels of a slice, (V, 2)."""
         return self.lesion_VX[self.starts[z] : self.starts[z + 1], :2]

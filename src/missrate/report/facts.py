@@ -286,10 +286,7 @@ def limits(material: Material) -> list[str]:
     else:
         lines.append(f"All patients come from one source ({material.source}); other hospitals and scanners may differ.")
     if material.runs:
-        lines.append(
-            f"One seed ({material.split['seed']}) split the patients and trained every arm once per fold: the "
-            "intervals hold the spread between patients, not the spread between trainings."
-        )
+        lines.append(_seeds_said(material))
     if material.foreign:
         lines.append(
             f"{len(material.foreign)} arms are predictions that were made elsewhere. Which patients their networks "
@@ -316,6 +313,19 @@ def limits(material: Material) -> list[str]:
         "the reference and how, and what the models are meant for."
     )
     return lines
+
+
+def _seeds_said(material: Material) -> str:
+    count = max(material.comparison["seeds"].values(), default=1)
+    if count > 1:
+        return (
+            f"Every arm was trained {count} times: differences, ranks and the table of seeds hold all of them, while "
+            "tables at an operating point, curves and pictures show the first."
+        )
+    return (
+        f"One seed ({material.split['seed']}) split the patients and trained every arm once per fold: the "
+        "intervals hold the spread between patients, not the spread between trainings."
+    )
 
 
 def _burden(cases: list[Json]) -> list[str]:

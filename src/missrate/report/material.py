@@ -9,6 +9,7 @@ from typing import Any
 
 from missrate.core import store
 from missrate.core.errors import StoreError
+from missrate.core.ladder import SCHEMA as LADDER
 
 Json = dict[str, Any]
 Fold = int | None
@@ -93,6 +94,7 @@ class Material:
     styles: dict[str, Style]
     predictions: dict[str, dict[Fold, Path]]
     hashes: dict[str, str]
+    ladder: Json | None
 
     @property
     def many(self) -> bool:
@@ -166,10 +168,14 @@ def read(
     prepared: dict[str, Path],
     runs: dict[str, list[Path]],
     predictions: dict[str, dict[Fold, Path]],
+    ladder: Path | None = None,
 ) -> Material:
-    """Reads all files. A source that no arm used has no folder and is left out. Raises StoreError."""
+    """Reads all files. Of an arm with several seeds the first one's curves stand for it.
+
+    A source that no arm used has no folder and is left out. Raises StoreError.
+    """
     used = {name: store.Prepared(path) for name, path in prepared.items() if (path / "manifest.json").exists()}
-    compared = store.read_json(comparison)
+    compared = _first_seeds(store.read_json(comparison))
     styles = _styles([*summaries, *(name for name in runs if name not in summaries)], compared["against"])
     arms = [
         Arm(name, name in NULL_ARMS, store.read_json(path), _rows(lesions[name]), styles[name])
@@ -188,7 +194,17 @@ def read(
         predictions=predictions,
         hashes={"split.json": store.hash_file(split), "comparison.json": store.hash_file(comparison)}
         | {f"evaluation/{name}/summary.json": store.hash_file(path) for name, path in summaries.items()},
+        ladder=None if ladder is None else store.read_json(ladder, LADDER),
     )
+
+
+def _first_seeds(comparison: Json) -> Json:
+    """What belongs to one training stands under the arm's own name, too."""
+    for arm, seeds in comparison["seeds"].items():
+        for held in (comparison[key] for key in ("works", "works_because", "curves")):
+            if seeds > 1 and f"{arm} seed 1" in held:
+                held[arm] = held[f"{arm} seed 1"]
+    return comparison
 
 
 def _styles(names: list[str], against: str) -> dict[str, Style]:

@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 from missrate.core import store
 from missrate.report import answer, facts, figures, forests, material, pictures, ranks, tables, versus
+from missrate.report import ladder as ladders
 from missrate.report.material import Material
 
 Json = dict[str, Any]
@@ -29,12 +30,14 @@ def write(
     prepared: dict[str, Path],
     runs: dict[str, list[Path]],
     predictions: dict[str, dict[int | None, Path]],
+    ladder: Path | None = None,
 ) -> None:
     """Writes the page to ``out``; the same inputs give the same bytes.
 
     ``study`` is the resolved study; ``summaries`` and ``lesions`` give each evaluated arm's ``summary.json`` and
     ``lesions.csv``; ``prepared`` a folder per source (without one: not used); ``runs`` the folders of each trained arm,
-    fold by fold; ``predictions`` the folders of each arm by fold. Raises StoreError for a file that cannot be read.
+    fold by fold; ``predictions`` the folders of each arm by fold; ``ladder`` the file of one, if any. Raises StoreError
+    for a file that cannot be read.
     """
     given = material.read(
         study=study,
@@ -45,6 +48,7 @@ def write(
         prepared=prepared,
         runs=runs,
         predictions=predictions,
+        ladder=ladder,
     )
     store.write_text(out, render(given))
 
@@ -89,6 +93,8 @@ def _context(given: Material) -> Json:
         "masks": given.masks,
         "matched": None if given.masks else versus.matched(given),
         "equal_sensitivity": None if given.masks else versus.equal_sensitivity(given),
+        "ladder_drawn": ladders.drawing(given),
+        "ladder_table": ladders.table(given),
         "losses": figures.losses(given) if given.runs else None,
         "elsewhere": len(given.foreign),
         "points": facts.points(given),

@@ -1,7 +1,7 @@
 """A study as the user writes it, and the checks that need the whole of it."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,6 +10,7 @@ from missrate.calibrate import Certify, Target
 from missrate.core import catalog
 from missrate.core.config import Frozen, override, parse, read_toml
 from missrate.core.errors import ConfigError
+from missrate.core.ladder import Rung
 from missrate.core.recipe import PredictConfig, Recipe, TrainConfig
 from missrate.core.types import SAFE_ID
 from missrate.core.view import View
@@ -24,6 +25,8 @@ class ArmConfig(Frozen):
 
     ``predictions`` is one folder, or one for each source. Where its last part is "*" every folder there is an arm, and
     the "*" in ``name`` becomes the folder's name. ``reader`` names their format, which otherwise is recognised.
+    ``view``: what differs from the study's in how HU become a model's image. ``split`` "slices" is a fault on purpose,
+    see ``leak``. ``seed`` and ``repeats`` are set where a study has ``seeds``: this arm is that one, trained again.
     """
 
     name: str
@@ -32,6 +35,10 @@ class ArmConfig(Frozen):
     loss: dict[str, Any] | None = None
     init: str = "random"
     source: str | None = None
+    seed: int | None = None
+    repeats: str | None = None
+    split: Literal["patients", "slices"] = "patients"
+    view: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, Any] = Field(default_factory=dict)
     predict: PredictConfig = PredictConfig()
     run: str | None = None
@@ -93,9 +100,11 @@ class ReportConfig(Frozen):
 class StudyConfig(Frozen):
     """A whole study. ``models`` holds, for each model, the config that all of its arms share.
 
-    Without ``split`` nothing is trained, and every case of every source is tested.
+    Without ``split`` nothing is trained, and every case of every source is tested. Every arm is trained once for each
+    of ``seeds`` (none: the split's own), all on one split.
     """
 
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
     sources: dict[str, SourceConfig] = Field(min_length=1)
     split: SplitConfig | None = None
     view: View = View()
@@ -103,6 +112,7 @@ class StudyConfig(Frozen):
     models: dict[str, dict[str, Any]] = Field(default_factory=dict)
     arms: tuple[ArmConfig, ...] = Field(min_length=1)
     evaluate: EvaluateConfig = EvaluateConfig()
+    ladder: tuple[Rung, ...] = ()
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")
@@ -123,9 +133,30 @@ class StudyConfig(Frozen):
             _require("[evaluate] against", [self.evaluate.against] if self.evaluate.against else [], evaluated)
         if not evaluated:
             raise ValueError("at least one arm must be evaluated")
+        self._require_no_leak_in_tables()
+        _require("arm of a rung", [rung.arm for rung in self.ladder], [*names, *self.null_arms()])
         if self.evaluate.certify and not (self.split and (self.split.parts or {}).get("calibration")):
             raise ValueError("[evaluate] certify must have a calibration part; out-of-fold maps are never certified")
         return self
+
+    def _require_no_leak_in_tables(self) -> None:
+        leaky = {arm.name for arm in self.arms if arm.split == "slices"}
+        leaky |= {arm.name for arm in self.arms if arm.run in leaky}
+        wrong = [arm.name for arm in self.arms if arm.name in leaky and (arm.evaluate or arm.source)]
+        if wrong:
+            raise ValueError(
+                f'an arm with split = "slices" is tested on patients that it saw: {wrong[0]} must have '
+                "evaluate = false, no source, and serve a ladder only"
+            )
+        for arm in self.arms:
+            if arm.init.removeprefix("arm:") in leaky:
+                raise ValueError(f"{arm.name} must not begin from {arm.init[4:]}, which saw tested patients")
+        for rung in self.ladder:
+            shown = {arm.name for arm in self.arms if arm.evaluate} | leaky | set(NULL_ARMS)
+            if rung.arm not in shown:
+                raise ValueError(f"rung {rung.name!r} must be of an evaluated arm, and {rung.arm!r} is none")
+            if rung.threshold == "calibrated" and rung.arm in leaky:
+                raise ValueError(f"rung {rung.name!r}: an arm that saw tested patients has no calibrated threshold")
 
     def _require_training_patients(self) -> None:
         if self.trains and (self.split is None or (self.split.parts is not None and not self.split.parts.get("train"))):
@@ -165,8 +196,23 @@ class StudyConfig(Frozen):
         train = parse(TrainConfig, self.budget.model_dump(exclude_unset=True) | arm.train, where=where)
         values = arm.model_dump(include={"model", "loss", "init", "predict"})
         config = self.models.get(arm.model, {}) | arm.config
-        values |= {"arm": arm.name, "config": config, "seed": self.partition.seed}
-        return parse(Recipe, values | {"view": self.view, "train": train}, where=f"arm {arm.name!r}")
+        seed = self.partition.seed if arm.seed is None else arm.seed
+        values |= {"arm": arm.name, "config": config, "seed": seed}
+        return parse(Recipe, values | {"view": self._view(arm), "train": train}, where=f"arm {arm.name!r}")
+
+    def _view(self, arm: ArmConfig) -> View:
+        """The study's view with the arm's own encoding. Raises ConfigError where it would need other voxels."""
+        view = parse(View, self.view.model_dump() | arm.view, where=f"view of arm {arm.name!r}")
+        if view.key() != self.view.key():
+            raise ConfigError(
+                f"view of arm {arm.name!r} must keep the study's spacing_mm, slice_mm and crop, so that arms see the "
+                f"same voxels. Got {', '.join(arm.view)}."
+            )
+        return view
+
+    def repeats(self, name: str) -> list[str]:
+        """The arm of this name and those that are it, trained again with another seed."""
+        return [name, *(arm.name for arm in self.arms if arm.repeats == name)]
 
     def reused(self, arm: ArmConfig) -> Recipe:
         """The recipe with which an arm applies another arm's run: that run's, with this arm's config and predict."""
@@ -185,6 +231,7 @@ def read_study(path: Path, assignments: list[str], *, offline: bool = False) -> 
         name: anchored(source, folder, data=folder / LARDER, offline=offline) for name, source in study.sources.items()
     }
     arms = tuple(each for arm in study.arms for each in _expanded(arm, folder, list(study.sources)))
+    arms = _seeded(arms, study.seeds)
     study = study.model_copy(update={"sources": sources, "arms": arms})
     if study.split is None and len(sources) == 1:
         study = study.of(next(iter(sources)))
@@ -223,9 +270,9 @@ def _require_equal_budgets(study: StudyConfig) -> None:
                 f"An arm's steps must equal [budget] steps = {study.budget.steps} or another arm's total. "
                 f"Got {recipe.train.steps} in {arm.name!r} (other totals: {sorted(others)})."
             )
-    for key in ("norm", "trainable_stages"):
+    for key, default in (("norm", "batch"), ("trainable_stages", 5)):  # the model's own defaults: torch stays away
         recipes = [study.recipe(arm) for arm in trained if arm.model == "maskrcnn"]
-        values = {recipe.config.get(key) for recipe in recipes}
+        values = {recipe.config.get(key, default) for recipe in recipes}
         if len(values) > 1:
             raise ConfigError(f"Mask R-CNN arms of one study must share {key!r}. Got {sorted(map(str, values))}.")
 
@@ -252,6 +299,25 @@ def _expanded(arm: ArmConfig, folder: Path, sources: list[str]) -> list[ArmConfi
         )
         for name in names
     ]
+
+
+def _seeded(arms: tuple[ArmConfig, ...], seeds: tuple[int, ...]) -> tuple[ArmConfig, ...]:
+    """Every arm with the first seed, and after them all a copy for each further one that begins from its own kind."""
+    if not seeds:
+        return arms
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds must differ. Got {', '.join(map(str, seeds))}.")
+    fixed = {arm.name for arm in arms if arm.predictions is not None}
+    result = [arm if arm.name in fixed else arm.model_copy(update={"seed": seeds[0]}) for arm in arms]
+    for seed in seeds[1:]:
+        for arm in (arm for arm in arms if arm.name not in fixed):
+            changes = {"name": f"{arm.name}-seed{seed}", "seed": seed, "repeats": arm.name}
+            if arm.init.startswith("arm:"):
+                changes["init"] = f"{arm.init}-seed{seed}"
+            if arm.run is not None:
+                changes["run"] = f"{arm.run}-seed{seed}"
+            result.append(arm.model_copy(update=changes))
+    return tuple(result)
 
 
 def _known_sources(arm: str, used: list[str], known: list[str]) -> None:

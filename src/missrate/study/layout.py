@@ -31,11 +31,19 @@ class Layout:
         return self.folds != [None] or bool((self.study.partition.parts or {}).get("calibration"))
 
     def training_folds(self, arm: ArmConfig) -> list[Fold]:
-        """A run on another source sees none of the split patients, so one run serves all folds."""
-        return self.folds if self.source_of(arm) == self.study.partition.source else [None]
+        """A run on another source sees none of the split patients, so one run serves all folds; a leak has no folds."""
+        own = self.source_of(arm) == self.study.partition.source and arm.split == "patients"
+        return self.folds if own else [None]
 
     def source_of(self, arm: ArmConfig) -> str:
         return arm.source or self.study.partition.source
+
+    def leaks(self, name: str) -> bool:
+        """Whether the arm was trained, on purpose, on slices of patients that it is tested on."""
+        return any(arm.name in (name, self._trained(name)) and arm.split == "slices" for arm in self.study.arms)
+
+    def _trained(self, name: str) -> str | None:
+        return next((arm.run for arm in self.study.arms if arm.name == name), None)
 
     @property
     def matchings(self) -> list[Matching]:
@@ -49,8 +57,10 @@ class Layout:
         return self.prepared(source) / "views" / self.study.view.key()
 
     def run(self, arm: str, fold: Fold) -> Path:
-        fold = fold if fold in self.training_folds(self.study.arm(arm)) else None
-        return self.out / "runs" / arm / _fold_path(fold) / f"seed{self.study.partition.seed}"
+        config = self.study.arm(arm)
+        fold = fold if fold in self.training_folds(config) else None
+        seed = self.study.partition.seed if config.seed is None else config.seed
+        return self.out / "runs" / arm / _fold_path(fold) / f"seed{seed}"
 
     def predictions(self, arm: str, fold: Fold) -> Path:
         return self.out / "predictions" / arm / _fold_path(fold)

@@ -9,7 +9,7 @@ from missrate.core.errors import ConfigError
 from missrate.core.recipe import Recipe
 from missrate.engine import Task
 from missrate.readers._detect import source_of
-from missrate.study import estimate, work
+from missrate.study import estimate, leak, work
 from missrate.study.config import NULL_ARMS, ArmConfig
 from missrate.study.layout import Fold, Layout
 from missrate.study.sources import fingerprint_of, meaning_of
@@ -32,12 +32,19 @@ def train(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:
     parent_run = layout.run(parent, fold) if parent else None
     inputs = [f"recipe/{arm.name}", f"view/{source}", "split", *([layout.train_name(parent, fold)] if parent else [])]
 
+    leaks = arm.split == "slices"
+
     def tasks() -> list[Task]:
+        leading = leak.leading_slices(layout) if leaks else {}
+        parts = _training_cases(layout, source, fold)
+        if leaks:
+            parts = {"train": [case_id for case_id, slices in leading.items() if slices], "validation": []}
         given = arguments(
             run=run,
             recipe=resolved,
-            parts=_training_cases(layout, source, fold),
-            provenance=_provenance(layout, source, fold, parent_run),
+            parts=parts,
+            leading=leading,
+            provenance=_provenance(layout, source, fold, parts, parent_run),
             views_folder=layout.views(source),
             arm_weights=parent_run and parent_run / "weights.safetensors",
             offline=layout.offline,
@@ -47,7 +54,7 @@ def train(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:
     return Stage(
         name=layout.train_name(arm.name, fold),
         inputs=tuple(inputs),
-        config=resolved.model_dump(mode="json"),
+        config=[resolved.model_dump(mode="json"), *(["slices"] if leaks else [])],
         owns=(str(run.relative_to(layout.out)),),
         tasks=tasks,
         finish=lambda: [run / "weights.safetensors", run / "recipe.toml", run / "provenance.json"],
@@ -62,10 +69,12 @@ def _training_cases(layout: Layout, source: str, fold: Fold) -> dict[str, list[s
     return {"train": list(layout.trained_on(fold)), "validation": list(layout.cases("validation"))}
 
 
-def _provenance(layout: Layout, source: str, fold: Fold, parent_run: Path | None) -> dict[str, Any]:
+def _provenance(
+    layout: Layout, source: str, fold: Fold, parts: dict[str, list[str]], parent_run: Path | None
+) -> dict[str, Any]:
     """Which patients the weights have seen, by source, those of the parent included."""
     cases = store.Prepared(layout.prepared(source)).manifest()["cases"]
-    used = {case_id for ids in _training_cases(layout, source, fold).values() for case_id in ids}
+    used = {case_id for ids in parts.values() for case_id in ids}
     seen = {source: sorted({case["patient_id"] for case in cases if case["case_id"] in used})}
     if parent_run is not None:
         for name, patients in store.read_json(parent_run / "provenance.json")["patients"].items():
@@ -101,6 +110,34 @@ def _predict_arm(layout: Layout, name: str, fold: Fold) -> Stage:
     config = applied.model_dump(mode="json", include={"config", "predict", "view"})
     inputs = (f"recipe/{name}", layout.train_name(trained, fold), f"view/{source}", "split")
     return _prediction_stage(layout, name, fold, inputs=inputs, config=config, tasks=tasks, recipe=applied)
+
+
+def predict_leak(layout: Layout, name: str) -> Stage:
+    """The scans of which an arm with split = "slices" was not trained on every slice; for ladders only."""
+    arm, folder, source = layout.study.arm(name), layout.predictions(name, None), layout.study.partition.source
+    applied = layout.study.reused(arm) if arm.run else layout.study.recipe(arm)
+    trained = arm.run or name
+    shared = arguments(run=layout.run(trained, None), recipe=applied, source=source, views_folder=layout.views(source))
+
+    def cases() -> list[str]:
+        return list(leak.tested(layout))
+
+    def tasks() -> list[Task]:
+        shared["leaks"] = True
+        return [
+            Task(f"predict {name} {c}", work.predict, shared | arguments(case_id=c, out=folder / f"{c}.b2nd"))
+            for c in cases()
+        ]
+
+    return Stage(
+        name=layout.predict_name(name, None),
+        inputs=(f"recipe/{name}", layout.train_name(trained, None), f"view/{source}", "split"),
+        config=applied.model_dump(mode="json", include={"config", "predict", "view"}),
+        owns=(str(folder.relative_to(layout.out)),),
+        tasks=tasks,
+        finish=lambda: [write_index(folder, [f"{case_id}.b2nd" for case_id in cases()])],
+        estimate=estimate.predict(applied),
+    )
 
 
 def _predict_foreign(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:

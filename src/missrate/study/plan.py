@@ -26,7 +26,9 @@ def _plan(layout: Layout) -> list[Stage]:
     study = layout.study
     used = list(dict.fromkeys([study.partition.source, *(arm.source for arm in study.arms if arm.source)]))
     evaluated = [arm.name for arm in study.arms if arm.evaluate]
-    arms = [*evaluated, *study.null_arms()]
+    shown = [arm.name for arm in study.arms if arm.evaluate and arm.repeats is None]
+    arms, compared = [*evaluated, *study.null_arms()], [*shown, *study.null_arms()]
+    climbed = dict.fromkeys(rung.arm for rung in study.ladder)
     stages = [models.recipe(layout, arm) for arm in study.arms if arm.predictions is None]
     stages += [data.prepare(layout, source) for source in used]
     stages.append(data.split(layout, used))
@@ -36,7 +38,9 @@ def _plan(layout: Layout) -> list[Stage]:
     for name in arms:
         stages += [models.predict(layout, name, fold) for fold in layout.folds]
         stages.append(results.evaluate(layout, name))
+    stages += [models.predict_leak(layout, name) for name in climbed if layout.leaks(name)]
     stages += [results.calibrate(layout, name) for name in arms] if layout.calibrates else []
     stages += [results.certify(layout, name) for name in arms] if study.evaluate.certify else []
     stages += [results.summarise(layout, name) for name in arms]
-    return [*stages, results.compare(layout, arms), results.report(layout, arms)]
+    stages += [results.ladder(layout)] if study.ladder else []
+    return [*stages, results.compare(layout, compared), results.report(layout, compared)]

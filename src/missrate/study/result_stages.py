@@ -5,14 +5,16 @@ from pathlib import Path
 from missrate import compare as comparing
 from missrate.core import store
 from missrate.core.errors import ConfigError
+from missrate.core.ladder import SCHEMA as LADDER
+from missrate.core.ladder import Rung
 from missrate.core.points import SCHEMA as POINT
 from missrate.core.types import Entry
 from missrate.engine import Task
 from missrate.prepare.patients import column
 from missrate.readers._detect import source_of
-from missrate.study import work
+from missrate.study import leak, work
 from missrate.study.config import NULL_ARMS
-from missrate.study.layout import Layout
+from missrate.study.layout import Fold, Layout
 from missrate.study.stages import INDEX, Stage, arguments, batched, write_index
 
 
@@ -131,8 +133,8 @@ def compare(layout: Layout, arms: list[str]) -> Stage:
 
     def tasks() -> list[Task]:
         given = arguments(
-            arms={arm: layout.statistics_files(arm, "test") for arm in arms},
-            points={arm: layout.point_files(arm) for arm in arms},
+            arms={arm: [layout.statistics_files(one, "test") for one in layout.study.repeats(arm)] for arm in arms},
+            points={arm: [layout.point_files(one) for one in layout.study.repeats(arm)] for arm in arms},
             out=out,
             fixed=settings.thresholds,
             folds=layout.folds,
@@ -148,13 +150,61 @@ def compare(layout: Layout, arms: list[str]) -> Stage:
 
     config = [comparing.SCHEMA, against, settings.resamples, settings.least_volume_ml, settings.target.model_dump()]
     config += [list(settings.subgroups), list(settings.thresholds)]
-    inputs = ("split", *(f"evaluate/{a}" for a in arms), *(s for a in arms for s in layout.point_stages(a)))
+    every = [one for arm in arms for one in layout.study.repeats(arm)]
+    inputs = ("split", *(f"evaluate/{a}" for a in every), *(s for a in every for s in layout.point_stages(a)))
     return Stage("compare", inputs, config, ("comparison",), tasks, lambda: [out])
+
+
+def ladder(layout: Layout) -> Stage:
+    """One stage for all rungs: they share cases and cost seconds."""
+    out, source, rungs = layout.out / "ladder" / "ladder.json", layout.study.partition.source, layout.study.ladder
+    calibrated = [rung.arm for rung in rungs if rung.threshold == "calibrated"]
+
+    def predictions(rung: Rung) -> tuple[dict[str, Path], dict[str, int]]:
+        if layout.leaks(rung.arm):
+            first = leak.tested(layout)
+            return {c: layout.predictions(rung.arm, None) / f"{c}.b2nd" for c in first}, first
+        tested = set(layout.cases("test") if layout.folds == [None] else folds())
+        found = {
+            c: layout.predictions(rung.arm, fold) / f"{c}.b2nd"
+            for fold in layout.folds
+            for c in layout.predicted(fold)
+            if c in tested
+        }
+        return found, {}
+
+    def folds() -> dict[str, Fold]:
+        return {case_id: fold for fold in layout.folds for case_id in layout.predicted(fold)}
+
+    def tasks() -> list[Task]:
+        manifest = store.Prepared(layout.prepared(source)).manifest()["cases"]
+        given = arguments(
+            rungs=[(rung, *predictions(rung)) for rung in rungs],
+            prepared=layout.prepared(source),
+            cases={case["case_id"]: case["patient_id"] for case in manifest},
+            points={arm: layout.point_files(arm)[0] for arm in calibrated},
+            folds=dict.fromkeys((case["case_id"] for case in manifest), None) | folds(),
+            resamples=layout.study.evaluate.resamples,
+            seed=layout.study.partition.seed,
+            out=out,
+        )
+        return [Task("ladder", work.climb, given)]
+
+    arms = dict.fromkeys(rung.arm for rung in rungs)
+    folds_of = {arm: [None] if layout.leaks(arm) else layout.folds for arm in arms}
+    inputs = (
+        "split",
+        f"prepare/{source}",
+        *(layout.predict_name(arm, fold) for arm in arms for fold in folds_of[arm]),
+        *(stage for arm in dict.fromkeys(calibrated) for stage in layout.point_stages(arm)),
+    )
+    config = [LADDER, layout.study.evaluate.resamples, *(rung.model_dump(mode="json") for rung in rungs)]
+    return Stage("ladder", inputs, config, ("ladder",), tasks, lambda: [out])
 
 
 def report(layout: Layout, arms: list[str]) -> Stage:
     out = layout.out / "report" / "index.html"
-    trained = [arm for arm in layout.study.arms if arm.model]
+    trained = [arm for arm in layout.study.arms if arm.model and arm.repeats is None]
 
     def tasks() -> list[Task]:
         inputs = {
@@ -162,6 +212,7 @@ def report(layout: Layout, arms: list[str]) -> Stage:
             "summaries": {arm: layout.out / "evaluation" / arm / "summary.json" for arm in arms},
             "lesions": {arm: layout.out / "evaluation" / arm / "lesions.csv" for arm in arms},
             "comparison": layout.out / "comparison" / "comparison.json",
+            "ladder": layout.out / "ladder" / "ladder.json" if layout.study.ladder else None,
             "split": layout.split_path,
             "prepared": {source: layout.prepared(source) for source in layout.study.sources},
             "runs": {arm.name: [layout.run(arm.name, f) for f in layout.training_folds(arm)] for arm in trained},
@@ -170,7 +221,7 @@ def report(layout: Layout, arms: list[str]) -> Stage:
         return [Task("report", work.draw_report, arguments(out=out, inputs=inputs))]
 
     runs = [layout.train_name(arm.name, fold) for arm in trained for fold in layout.training_folds(arm)]
-    inputs = ("compare", *(f"summarise/{arm}" for arm in arms), *runs)
+    inputs = ("compare", *(f"summarise/{arm}" for arm in arms), *runs, *(["ladder"] if layout.study.ladder else []))
     config = layout.study.model_dump(mode="json", include={"report", "arms"})
     return Stage("report", inputs, config, ("report",), tasks, lambda: [out])
 

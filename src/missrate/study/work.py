@@ -13,12 +13,14 @@ from missrate.core.admissible import level_at
 from missrate.core.case import CaseStatistics
 from missrate.core.crop import Crop, union
 from missrate.core.errors import DataError, InputError, ProvenanceError
+from missrate.core.ladder import SCHEMA as LADDER
+from missrate.core.ladder import Rung
 from missrate.core.quantise import level_of, threshold_of
 from missrate.core.recipe import Recipe
 from missrate.core.types import IGNORED, LESION, Entry, LabelMeaning, Matching, OperatingPoint, Prediction
 from missrate.core.view import View
 from missrate.core.viewed import read_view
-from missrate.evaluate import files, statistics, summary, tables
+from missrate.evaluate import files, ladder, statistics, summary, tables
 from missrate.prepare import case as prepare_case
 from missrate.prepare import views
 
@@ -58,11 +60,16 @@ def train(
     views_folder: Path,
     arm_weights: Path | None,
     offline: bool,
+    leading: dict[str, int],
 ) -> None:
-    """Trains one arm of one fold; ``parts`` gives the case ids of train and validation."""
+    """Trains one arm of one fold; ``parts`` gives the case ids of train and validation.
+
+    Of a case in ``leading`` only so many slices are seen: see ``leak``.
+    """
     from missrate.train.loop import train as run_training
 
     cases, validation = ([read_view(views_folder, c) for c in parts[part]] for part in ("train", "validation"))
+    cases = [case.leading(leading[case.case_id]) if case.case_id in leading else case for case in cases]
     run_training(
         run,
         recipe,
@@ -75,12 +82,17 @@ def train(
     )
 
 
-def predict(run: Path, recipe: Recipe, case_id: str, *, source: str, views_folder: Path, out: Path) -> None:
-    """One case through one run. Raises ProvenanceError for a patient that the run, or one that it began from, saw."""
+def predict(
+    run: Path, recipe: Recipe, case_id: str, *, source: str, views_folder: Path, out: Path, leaks: bool = False
+) -> None:
+    """One case through one run. Raises ProvenanceError for a patient that the run, or one that it began from, saw.
+
+    With ``leaks`` that is the point, and the predictions serve a ladder only.
+    """
     from missrate.predict.run2d import predict_case
 
     patient = read_view(views_folder, case_id).patient_id
-    if patient in store.read_json(run / "provenance.json", store.PROVENANCE)["patients"].get(source, []):
+    if not leaks and patient in store.read_json(run / "provenance.json", store.PROVENANCE)["patients"].get(source, []):
         raise ProvenanceError(f"{run} must not have seen the patients that it is tested on. Got {patient} in both.")
     try:
         predict_case(run, views_folder, case_id, out, recipe=recipe)
@@ -242,18 +254,71 @@ def summarise(
     store.write_json(folder / "summary.json", value)
 
 
+def climb(
+    rungs: list[tuple[Rung, dict[str, Path], dict[str, int]]],
+    prepared: Path,
+    cases: dict[str, str],
+    points: dict[str, Path],
+    out: Path,
+    *,
+    folds: dict[str, int | None],
+    resamples: int,
+    seed: int,
+) -> None:
+    """Writes ``ladder.json``. Each rung comes with the prediction of each of its cases and the first slice that counts.
+
+    ``cases``: patients, ``folds``: the fold of each case, ``points``: the operating point's file of arms that have one.
+    """
+    data, rows = store.Prepared(prepared), []
+    for rung, predictions, first in rungs:
+        absent = [case_id for case_id, path in predictions.items() if not path.exists()]
+        counted, thresholds = [], {}
+        for case_id in (c for c in predictions if c not in absent):
+            if rung.threshold == "calibrated":
+                threshold = point_files.read(points[rung.arm]).thresholds[folds[case_id]]
+            else:
+                threshold = rung.threshold
+            if threshold is None:
+                raise InputError(f"Rung {rung.name!r} must have a calibrated threshold. Got none for {rung.arm}.")
+            thresholds[str(folds[case_id])] = threshold
+            label = data.load_label(case_id)
+            predicted = store.read_prediction(predictions[case_id])
+            counted.append(
+                ladder.count_slices(
+                    Crop(label.values_XYZ == LESION, label.start, label.grid),
+                    without_ignored(predicted, label).levels,
+                    level_of(threshold),
+                    patient_id=cases[case_id],
+                    largest_share=rung.largest_share,
+                    first=first.get(case_id, 0),
+                )
+            )
+        measured = ladder.measure(counted, rung, resamples=resamples, seed=seed)
+        used = sorted(set(thresholds.values()))
+        said = rung.model_dump(mode="json")
+        said["slices_counted"] = said.pop("slices")
+        rows.append({**said, **measured, "thresholds": used, "absent": absent})
+    store.write_json(out, {"schema": LADDER, "resamples": resamples, "rungs": rows})
+
+
 def compare_arms(
-    arms: dict[str, list[Path]],
-    points: dict[str, list[Path]],
+    arms: dict[str, list[list[Path]]],
+    points: dict[str, list[list[Path]]],
     out: Path,
     *,
     fixed: tuple[float, ...],
     folds: list[int | None],
     **about: Any,
 ) -> None:
-    """Writes ``comparison.json`` over all arms."""
-    loaded = {arm: load_statistics(paths) for arm, paths in arms.items()}
-    primary = {arm: answerable(order_points(points[arm], fixed, folds), loaded[arm])[0] for arm in arms}
+    """Writes ``comparison.json`` over all arms; of each the statistics, and the points, of every seed."""
+    loaded = {arm: [load_statistics(paths) for paths in each] for arm, each in arms.items()}
+    primary = {
+        arm: [
+            answerable(order_points(own, fixed, folds), cases)[0]
+            for own, cases in zip(points[arm], loaded[arm], strict=True)
+        ]
+        for arm in arms
+    }
     store.write_json(out, compare.compare(loaded, primary, leave_out=True, **about))
 
 

@@ -43,7 +43,8 @@ def batch(cases: Sequence[ViewedCase], recipe: Recipe, step: int, grouped: Group
     ``lesion_share`` of the slices hold a lesion (see ``lesion_slices``) and so do their patches; the rest is drawn
     from all slices, healthy ones included. Each time a patient is drawn first, all alike, then a scan of that
     patient, then a slice. Of the slices with a lesion ``insertion`` (a probability for each) show one that was pasted
-    into the organ of some patient, see ``insert``; where no place is found, a lesion where it is. Patches measure ``patch_px``, or else the largest slice of all cases; smaller slices are
+    into the organ of some patient, see ``insert``; where no place is found, a lesion where it is.
+    Patches measure ``patch_px``, or else the largest slice of all cases; smaller slices are
     padded with air. ``grouped``: the cases, if they were grouped before.
     Raises InputError without cases, or when lesion slices are wanted and no case has one.
     """
@@ -136,13 +137,12 @@ def _draw(
     # One generator for each example: what happens to one does not depend on the others.
     for index, own_rng in enumerate(rng.spawn(size)):
         with_lesion = index < wanted
-        drawn = None
+        found = None
         if with_lesion and recipe.train.insertion > 0 and own_rng.random() < recipe.train.insertion:
-            drawn = grouped.inserter.draw(own_rng)
-        if drawn is None:
-            drawn = _choose(grouped.diseased if with_lesion else grouped.everyone, own_rng), None
+            found = grouped.inserter.draw(own_rng)
+        case, pasted = found or (_choose(grouped.diseased if with_lesion else grouped.everyone, own_rng), None)
         example = _flat_example if flat else _deep_example
-        image[index], label[index] = example(*drawn, recipe, how, own_rng, with_lesion=with_lesion)
+        image[index], label[index] = example(case, pasted, recipe, how, own_rng, with_lesion=with_lesion)
     return image, label
 
 

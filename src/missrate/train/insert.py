@@ -56,11 +56,11 @@ class Pasted:
 
     def lesion_in(self, z: int) -> NDArray[np.int64]:
         """The places x, y of its voxels in a slice, (V, 2)."""
-        return np.argwhere(self.lesion_XYZ[:, :, z - self.start[2]]) + np.array(self.start[:2])
+        return np.add(np.argwhere(self.lesion_XYZ[:, :, z - self.start[2]]), self.start[:2])
 
     def places(self) -> NDArray[np.int64]:
         """The places x, y, z of its voxels, (V, 3)."""
-        return np.argwhere(self.lesion_XYZ) + np.array(self.start)
+        return np.add(np.argwhere(self.lesion_XYZ), self.start)
 
     def on_image(self, part: NDArray[Any], start: tuple[int, ...]) -> NDArray[Any]:
         """A copy of a part of the host's image that begins at ``start`` (x, y, z), with the lesion in it."""
@@ -76,9 +76,7 @@ class Pasted:
         result[inside][self.lesion_XYZ[own] & (result[inside] != IGNORED)] = LESION
         return result
 
-    def _shared(
-        self, shape: tuple[int, ...], start: tuple[int, ...]
-    ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    def _shared(self, shape: tuple[int, ...], start: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """The box in a part of the host, and the same voxels in the own arrays; both may be empty."""
         inside, own = [], []
         for size, at, mine, length in zip(shape, start, self.start, self.image_XYZ.shape, strict=True):
@@ -200,7 +198,7 @@ def _turned(donor: Donor, rng: np.random.Generator) -> Donor:
     mirrored, quarters = [axis for axis in range(3) if rng.random() < 0.5], int(rng.integers(4))
 
     def turn(values: NDArray[Any]) -> NDArray[Any]:
-        return np.rot90(np.flip(values, mirrored), quarters, axes=(0, 1))
+        return np.rot90(np.flip(values, tuple(mirrored)), quarters, axes=(0, 1))
 
     parts = (donor.difference_XYZ, donor.weight_XYZ, donor.lesion_XYZ)
     return Donor(donor.patient_id, *(turn(part) for part in parts))

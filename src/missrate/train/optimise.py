@@ -22,7 +22,7 @@ def build_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """The rate of ``step`` (from 0): rises in a line over ``warmup`` steps, then stays, falls as a cosine to 0 or in steps.
+    """The rate of ``step`` (from 0): rises in a line over ``warmup`` steps, then stays, or falls (a cosine, or steps).
 
     No scheduler keeps a state: a training that was killed needs the step and nothing else.
     """
