@@ -1,5 +1,6 @@
 """A model whose probability is a known function of the image, predicted through the view and back."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,30 @@ def test_a_slice_lies_in_air_up_to_the_size_of_training(
     wanted_px = (max(6, patch_px[0]), max(5, patch_px[1]))
     shapes = loaded.model.shapes
     assert isinstance(shapes, list) and {shape[2:] for shape in shapes} == {wanted_px}
+
+
+@pytest.mark.parametrize("batch", [5, 8, 50])
+def test_chunks_of_slices_give_what_the_whole_scan_gives(tmp_path: Path, batch: int) -> None:
+    view = PLAIN.model_copy(update={"context_slices": 3, "spacing_mm": 1.7, "crop": "body"})
+    image_XYZ, grid = scan((40, 50, 2 * run2d.Z_CHUNK + 7))
+    image_XYZ += noise(image_XYZ.shape) // 50
+    loaded, told = run2d.load_run(bright(tmp_path, view=view, batch=batch)), []
+    levels_XYZ = run2d.predict_scan(loaded, image_XYZ, grid, told.append)
+    whole_XYZ = run2d.predict_image(loaded, view.apply_image(image_XYZ, grid))
+    assert np.array_equal(levels_XYZ, encode(view.invert(whole_XYZ, view.box(image_XYZ), grid)))
+    assert sum(told) == image_XYZ.shape[2] and max(told) <= batch
+
+
+def test_memory_does_not_grow_with_the_slices(tmp_path: Path) -> None:
+    loaded, beyond = run2d.load_run(bright(tmp_path, view=PLAIN.model_copy(update={"spacing_mm": 2.0}))), []
+    for depth in (100, 400):
+        image_XYZ, grid = scan((64, 64, depth))
+        run2d.predict_scan(loaded, image_XYZ[:, :, :8], Grid.of((64, 64, 8), grid.matrix))  # what is made once
+        tracemalloc.start()
+        levels_XYZ = run2d.predict_scan(loaded, image_XYZ, grid)
+        beyond.append(tracemalloc.get_traced_memory()[1] - levels_XYZ.nbytes)
+        tracemalloc.stop()
+    assert beyond[1] < 1.1 * beyond[0]
 
 
 @pytest.mark.parametrize("flip_x", [False, True])

@@ -61,7 +61,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_holds_what_its_readers_need(undisturbed: Path) -> None:
-    assert {path.name for path in undisturbed.iterdir()} == {*RESULTS, "timing.json"}
+    assert {path.name for path in undisturbed.iterdir()} == {*RESULTS, "timing.json", "tensorboard"}
     # The largest slice of the cohort: prediction pads to what training saw.
     assert read_recipe(undisturbed / "recipe.toml") == drawn.recipe(patch_px=(16, 20))
     provenance = store.read_json(undisturbed / "provenance.json", store.PROVENANCE)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,10 @@ LEFT_FREE = 2**30
 """Bytes that unpacking and downloading leave free on a disk."""
 
 
-def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_atomic(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True) -> None:
     """The whole file or nothing, whenever the process or the machine stops. Raises StoreError with the reason.
+
+    ``data`` may come in pieces, one after the other, where the whole is large.
 
     ``durable=False`` for the many small files of one stage: whole or absent whenever the process is killed; after
     a power failure a damaged one is found when it is read.
@@ -39,7 +41,7 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())

@@ -78,7 +78,10 @@ class View(Frozen):
 
     def apply_image(self, image_XYZ: NDArray[np.int16], grid: Grid) -> NDArray[np.int16]:
         """Cropped and resampled, still HU in int16. An int16 result costs at most half a HU and half of the disk."""
-        box = self.box(image_XYZ)
+        return self.look(image_XYZ, self.box(image_XYZ), grid)
+
+    def look(self, image_XYZ: NDArray[np.int16], box: Box, grid: Grid) -> NDArray[np.int16]:
+        """``apply_image`` in a box that is known; of some slices of a scan the box's slices count from the first."""
         seen = resample(image_XYZ[box].astype(np.float32), self.shape(box, grid))
         return np.rint(seen).astype(np.int16)
 
@@ -99,9 +102,17 @@ class View(Frozen):
         return seen
 
     def invert(self, probability_XYZ: NDArray[np.float32], box: Box, grid: Grid) -> NDArray[np.float32]:
-        """A probability in the view, back on the scan's whole grid; 0 where the view did not look. Stays in [0, 1]."""
-        full = np.zeros(grid.shape, np.float32)
+        """A probability in the view, back on the scan's whole grid; 0 where the view did not look. Stays in [0, 1].
+
+        Where the slices are the scan's own, ``probability_XYZ`` may hold some of them: then those come back.
+        """
         size = (box[0].stop - box[0].start, box[1].stop - box[1].start, box[2].stop - box[2].start)
+        depth = grid.shape[2]
+        if self.slice_mm is None:  # of the box's slices, those that are given
+            depth = grid.shape[2] - size[2] + probability_XYZ.shape[2]
+            box = (box[0], box[1], slice(box[2].start, box[2].start + probability_XYZ.shape[2]))
+            size = (size[0], size[1], probability_XYZ.shape[2])
+        full = np.zeros((*grid.shape[:2], depth), np.float32)
         full[box] = np.clip(resample(probability_XYZ, size), 0.0, 1.0)
         return full
 

@@ -3,6 +3,7 @@
 Shape letters: B batch, C channels (context slices), X right, Y anterior, Z superior.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,12 +23,16 @@ from missrate.core.precision import uses_bf16
 from missrate.core.quantise import encode
 from missrate.core.recipe import Recipe, read_recipe
 from missrate.core.types import Prediction
+from missrate.core.view import Box
 from missrate.core.viewed import read_view
 from missrate.models._build import build_model
 
-Z_CHUNK = 8
-"""Slices that are turned into levels at once: float64 of a whole scan would be four times the probability."""
+Z_CHUNK = 32
+"""Slices that are on their way at once, about: a whole scan in floating point would be many times its levels."""
 ROUNDING = 1e-5
+Progress = Callable[[int], None]
+Look = Callable[[int, int], NDArray[np.int16]]
+"""The view of a scan's slices from the first to before the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +74,30 @@ def _load(weights: Path, _changed_ns: int, recipe_json: str, patch_px: tuple[int
     return Loaded(model.to(device).eval(), recipe, device, patch_px)
 
 
-def predict_image(loaded: Loaded, image_XYZ: NDArray[np.int16]) -> NDArray[np.float32]:
-    """The probability of lesion in [0, 1] for each voxel of an image in the view (HU); the same shape.
+def predict_image(
+    loaded: Loaded, image_XYZ: NDArray[np.int16], wanted: range | None = None, progress: Progress | None = None
+) -> NDArray[np.float32]:
+    """The probability of lesion in [0, 1] for each voxel of an image in the view (HU), or of the ``wanted`` slices.
 
     Slices go through in batches of ``predict.batch``, those smaller than in training in the middle of air; with
     ``predict.flip_x`` the mean of both directions. Raises DataError when the model gives something else than
     probabilities of the slice's size.
     """
     size_x, size_y, depth = image_XYZ.shape
-    probability_XYZ = np.empty(image_XYZ.shape, np.float32)
+    wanted = range(depth) if wanted is None else wanted
+    probability_XYZ = np.empty((size_x, size_y, len(wanted)), np.float32)
     canvas_px = max(size_x, loaded.patch_px[0]), max(size_y, loaded.patch_px[1])
     x, y = (canvas_px[0] - size_x) // 2, (canvas_px[1] - size_y) // 2
     reach = loaded.recipe.view.context_slices // 2
-    for first in range(0, depth, loaded.recipe.predict.batch):
-        last, lowest = min(first + loaded.recipe.predict.batch, depth), max(first - reach, 0)
+    for first in range(wanted.start, wanted.stop, loaded.recipe.predict.batch):
+        last, lowest = min(first + loaded.recipe.predict.batch, wanted.stop), max(first - reach, 0)
         near_XYZ = cut(image_XYZ[:, :, lowest : last + reach], (-x, -y), canvas_px, fill=AIR_HU)
         slabs = [loaded.recipe.view.slab(near_XYZ, z - lowest) for z in range(first, last)]
         probability_BXY = _both_ways(loaded, torch.from_numpy(np.stack(slabs)).to(loaded.device)).cpu().numpy()
         seen_BXY = probability_BXY[:, x : x + size_x, y : y + size_y]
-        probability_XYZ[:, :, first:last] = np.moveaxis(seen_BXY, 0, 2)
+        probability_XYZ[:, :, first - wanted.start : last - wanted.start] = np.moveaxis(seen_BXY, 0, 2)
+        if progress is not None:
+            progress(last - first)
     return probability_XYZ
 
 
@@ -118,14 +128,41 @@ def _probability(loaded: Loaded, image_BCXY: Tensor) -> Tensor:
     return probability_BXY.clamp(0.0, 1.0)
 
 
-def predict_scan(loaded: Loaded, image_XYZ: NDArray[np.int16], grid: Grid) -> NDArray[np.uint16]:
+def predict_scan(
+    loaded: Loaded, image_XYZ: NDArray[np.int16], grid: Grid, progress: Progress | None = None
+) -> NDArray[np.uint16]:
     """Levels (see ``quantise``) on the scan's own grid, from its HU: through the view, the model, and back.
 
-    0 where the view does not look. Raises DataError as ``predict_image`` does.
+    0 where the view does not look. Where the view keeps the scan's slices some tens of them are on their way at once:
+    beyond the image and the levels, memory does not grow with the number of slices. ``progress`` is told how many
+    slices of the view were done. Raises DataError as ``predict_image`` does.
     """
     view = loaded.recipe.view
-    probability_XYZ = predict_image(loaded, view.apply_image(image_XYZ, grid))
-    return _levels(view.invert(probability_XYZ, view.box(image_XYZ), grid))
+    box = view.box(image_XYZ)
+    if view.slice_mm is not None:
+        return _levels(view.invert(predict_image(loaded, view.look(image_XYZ, box, grid), None, progress), box, grid))
+
+    def look(first: int, last: int) -> NDArray[np.int16]:
+        return view.look(image_XYZ[:, :, first:last], (box[0], box[1], slice(0, last - first)), grid)
+
+    return _by_chunks(loaded, look, box, grid, progress)
+
+
+def _by_chunks(
+    loaded: Loaded, look: Look, box: Box, grid: Grid, progress: Progress | None = None
+) -> NDArray[np.uint16]:
+    """Levels on the scan's grid, chunk by chunk of its slices; ``look`` gives some of them as the view sees them."""
+    view, depth = loaded.recipe.view, grid.shape[2]
+    # Whole batches: a chunk changes neither which slices go through together nor, so, a bit of the result.
+    step = loaded.recipe.predict.batch * -(-Z_CHUNK // loaded.recipe.predict.batch)
+    reach = view.context_slices // 2
+    levels_XYZ = np.empty(grid.shape, np.uint16)
+    for first in range(0, depth, step):
+        last, lowest = min(first + step, depth), max(first - reach, 0)
+        wanted = range(first - lowest, last - lowest)
+        probability_XYZ = predict_image(loaded, look(lowest, min(last + reach, depth)), wanted, progress)
+        levels_XYZ[:, :, first:last] = encode(view.invert(probability_XYZ, box, grid))
+    return levels_XYZ
 
 
 def predict_case(run: Path, views_folder: Path, case_id: str, out: Path, *, recipe: Recipe | None = None) -> None:
@@ -137,12 +174,16 @@ def predict_case(run: Path, views_folder: Path, case_id: str, out: Path, *, reci
         return
     loaded = load_run(run, recipe)
     case = read_view(views_folder, case_id)
-    probability_XYZ = predict_image(loaded, case.image_XYZ)
-    native_XYZ = loaded.recipe.view.invert(probability_XYZ, case.box, case.grid)
-    store.write_prediction(out, Prediction(Crop.whole(_levels(native_XYZ), case.grid), "probability"))
+    if loaded.recipe.view.slice_mm is None:
+        levels_XYZ = _by_chunks(loaded, lambda a, b: case.image_XYZ[:, :, a:b], case.box, case.grid)
+    else:
+        probability_XYZ = predict_image(loaded, case.image_XYZ)
+        levels_XYZ = _levels(loaded.recipe.view.invert(probability_XYZ, case.box, case.grid))
+    store.write_prediction(out, Prediction(Crop.whole(levels_XYZ, case.grid), "probability"))
 
 
 def _levels(probability_XYZ: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """float64, as ``encode`` needs, of a few slices at a time."""
     levels_XYZ = np.empty(probability_XYZ.shape, np.uint16)
     for first in range(0, probability_XYZ.shape[2], Z_CHUNK):
         chunk = np.s_[:, :, first : first + Z_CHUNK]

@@ -10,7 +10,7 @@ from missrate.core.errors import ConfigError, DataError, InputError
 from missrate.core.types import LabelMeaning, OperatingPoint
 from missrate.study import config, runner
 from missrate.study.plan import plan
-from missrate.study.progress import watcher
+from missrate.study.progress import slices_told, watcher
 from missrate.study.sources import SourceConfig, anchored, safe_name
 from missrate.study.stages import Stage
 
@@ -117,11 +117,13 @@ def predict_scans(
         read = points.read(point)
         at, chosen = points.only_threshold(read), f"operating point {read.name}: {read.target}, {_promised(read)}"
     done, failed = [], []
-    for scan, name in zip(scans, names(scans), strict=True):
-        try:
-            done.append(predict_scan(run_folder, scan, out, name=name, threshold=at, chosen=chosen))
-        except DataError as error:
-            failed.append(f"{scan}: failed: {error}")
+    for number, (scan, name) in enumerate(zip(scans, names(scans), strict=True), start=1):
+        with slices_told(f"[{number}/{len(scans)}] {scan.name}") as progress:
+            try:
+                told = predict_scan(run_folder, scan, out, name=name, threshold=at, chosen=chosen, progress=progress)
+                done.append(told)
+            except DataError as error:
+                failed.append(f"{scan}: failed: {error}")
     return done, failed
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -37,6 +37,32 @@ def bytes_told(step: float = 5.0) -> BytesProgress:
         sys.stderr.flush()
 
     return tell
+
+
+@contextmanager
+def slices_told(what: str, step: float = 10.0) -> Iterator[Callable[[int, int], None]]:
+    """Tells of slices that are done: a bar on a terminal, elsewhere a line every few seconds, and the time left."""
+    began = told = time.monotonic()
+
+    def remaining(done: int, of: int) -> str:
+        return left((time.monotonic() - began) * (of - done) / done) if done else ""
+
+    if sys.stderr.isatty():
+        with _bar() as progress:
+            bar = progress.add_task(what, total=1.0)
+            yield lambda done, of: progress.update(
+                bar, completed=done / of, description=f"{what}  slice {done} of {of}  {remaining(done, of)}"
+            )
+        return
+
+    def tell(done: int, of: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= step:
+            told = time.monotonic()
+            sys.stderr.write(f"{what}: slice {done} of {of}, {remaining(done, of)}\n")
+            sys.stderr.flush()
+
+    yield tell
 
 
 def left(seconds: float | None) -> str:

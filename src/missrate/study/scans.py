@@ -1,18 +1,25 @@
 """New scans through a finished run: probability and mask on each scan's own grid and orientation."""
 
-import gzip
+import zlib
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from missrate.core import store
 from missrate.core.errors import DataError
-from missrate.core.grid import from_ras
+from missrate.core.grid import Grid, from_ras
 from missrate.core.lesions import components
 from missrate.core.quantise import decode, level_of
+from missrate.core.view import View
 from missrate.readers import nifti
+
+Z_CHUNK = 32
+HEADER_BYTES = 352
 
 
 def names(scans: list[Path]) -> list[str]:
@@ -23,26 +30,81 @@ def names(scans: list[Path]) -> list[str]:
 
 
 def predict_scan(
-    run: Path, scan_path: Path, out: Path, *, name: str, threshold: float, chosen: str | None = None
+    run: Path,
+    scan_path: Path,
+    out: Path,
+    *,
+    name: str,
+    threshold: float,
+    chosen: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> str:
     """Writes ``<name>_probability.nii.gz`` and ``<name>_mask.nii.gz``; gives a line that says what was found.
 
-    ``chosen`` says which operating point the threshold is. Raises DataError for a scan that cannot be used.
+    ``chosen`` says which operating point the threshold is; ``progress(done, of)`` is told of slices. Raises DataError
+    for a scan that cannot be used.
     """
     from missrate.predict.run2d import load_run, predict_scan
 
     scan = nifti.load_image(str(scan_path))
-    if not np.isfinite(scan.values_XYZ).all():
-        raise DataError(f"HU must be finite. Got NaN or infinite voxels in {scan_path}.")
-    image_XYZ = np.clip(np.rint(scan.values_XYZ), -32768, 32767).astype(np.int16)
-    levels_XYZ = predict_scan(load_run(run), image_XYZ, scan.grid)
+    loaded, image_XYZ = load_run(run), _hu(scan.values_XYZ, scan_path)
+    done, depth = 0, _depth(loaded.recipe.view, scan.grid)
+
+    def advance(slices: int) -> None:
+        nonlocal done
+        done += slices
+        if progress is not None:
+            progress(done, depth)
+
+    levels_XYZ = predict_scan(loaded, image_XYZ, scan.grid, advance)
     mask_XYZ = levels_XYZ >= level_of(threshold)
-    for kind, values in (("probability", decode(levels_XYZ)), ("mask", mask_XYZ.astype(np.uint8))):
+    for kind, values, dtype in (("probability", levels_XYZ, np.float32), ("mask", mask_XYZ, np.uint8)):
         turned, affine = from_ras(values, scan.grid, scan.source_axcodes)
-        packed = gzip.compress(nib.Nifti1Image(turned, affine).to_bytes(), compresslevel=1, mtime=0)
-        store.write_atomic(out / f"{name}_{kind}.nii.gz", packed)
-    found = components(mask_XYZ)[1]
-    volume_ml = mask_XYZ.sum() * (scan.grid.voxel_ml or 0.0)
-    return f"{scan_path}: {found} candidate(s), {volume_ml:.1f} ml at threshold {threshold:g}" + (
+        _write(out / f"{name}_{kind}.nii.gz", turned, affine, dtype)
+    volume_ml = np.count_nonzero(mask_XYZ) * (scan.grid.voxel_ml or 0.0)
+    return f"{scan_path}: {_count(mask_XYZ)} candidate(s), {volume_ml:.1f} ml at threshold {threshold:g}" + (
         f" ({chosen})" if chosen else ""
     )
+
+
+def _depth(view: View, grid: Grid) -> int:
+    """The slices that the model will see."""
+    return int(view.shape((slice(0, 1), slice(0, 1), slice(0, grid.shape[2])), grid)[2])
+
+
+def _hu(values_XYZ: NDArray[Any], path: Path) -> NDArray[np.int16]:
+    """Whole HU, a few slices at a time. Raises DataError for NaN and infinite voxels."""
+    if values_XYZ.dtype == np.int16:
+        return values_XYZ
+    image_XYZ = np.empty(values_XYZ.shape, np.int16)
+    for first in range(0, values_XYZ.shape[2], Z_CHUNK):
+        part = values_XYZ[:, :, first : first + Z_CHUNK]
+        if not np.isfinite(part).all():
+            raise DataError(f"HU must be finite. Got NaN or infinite voxels in {path}.")
+        image_XYZ[:, :, first : first + Z_CHUNK] = np.clip(np.rint(part), -32768, 32767)
+    return image_XYZ
+
+
+def _count(mask_XYZ: NDArray[np.bool_]) -> int:
+    """Candidates: components of what is marked, looked for where anything is."""
+    spans = [np.flatnonzero(mask_XYZ.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    if not spans[0].size:
+        return 0
+    return components(mask_XYZ[tuple(slice(int(s[0]), int(s[-1]) + 1) for s in spans)])[1]
+
+
+def _write(path: Path, values: NDArray[Any], affine: NDArray[np.float64], dtype: type[np.generic]) -> None:
+    """A .nii.gz whole or not at all, packed slice by slice: levels become probabilities, a mask 0 and 1."""
+    store.write_atomic(path, _packed(values, affine, np.dtype(dtype)))
+
+
+def _packed(values: NDArray[Any], affine: NDArray[np.float64], dtype: np.dtype[Any]) -> Iterator[bytes]:
+    header = nib.Nifti1Image(np.broadcast_to(np.zeros(1, dtype), values.shape), affine).header
+    header.set_data_offset(HEADER_BYTES)
+    packer = zlib.compressobj(1, wbits=31)  # gzip, without a time: equal values, equal bytes
+    yield packer.compress(header.binaryblock.ljust(HEADER_BYTES, b"\0"))
+    for index in range(values.shape[2]):
+        plane = values[:, :, index]
+        plane = plane if values.dtype == np.bool_ else decode(plane)
+        yield packer.compress(plane.astype(dtype).tobytes(order="F"))
+    yield packer.flush()

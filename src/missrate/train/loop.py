@@ -23,7 +23,8 @@ from missrate.core.recipe import Recipe
 from missrate.core.viewed import ViewedCase
 from missrate.models._build import build_model
 from missrate.models._initial import initialise
-from missrate.train.batches import Batch, batches, patch_size
+from missrate.train.batches import Batch, batches, patch_size, validation_batch
+from missrate.train.board import Board
 from missrate.train.optimise import build_optimiser, copy_state, ema_decay, learning_rate, update_ema
 from missrate.train.state import Snapshot, finish, load_snapshot, remove_leftovers, save_snapshot, versions
 from missrate.train.validate import validation_losses
@@ -94,19 +95,25 @@ class _Loop:
     def go(self, cases: list[ViewedCase], validation: list[ViewedCase], progress: Progress | None) -> None:
         """The steps that are left."""
         config, kept = self.config, self.kept
-        began = time.perf_counter() - kept.seconds
+        began, board = time.perf_counter() - kept.seconds, Board(self.run, kept.step)
+        name, shown = ("validation", validation) if validation else ("training", cases)
         self.model.train()
         for data in batches(cases, self.recipe, range(kept.step, config.steps)):
             kept.log.append(self._step(kept.step, data))
+            board.row(kept.log[-1])
             kept.step += 1
             if validation and kept.step % config.validate_every == 0:
                 losses = validation_losses(self.fabric, self.forward, self.model, validation, self.recipe)
                 kept.log.append({"step": kept.step, "validation": losses, "validation_loss": sum(losses.values())})
+                board.row(kept.log[-1])
+            if board.open and kept.step % config.validate_every == 0:
+                board.pictures(name, self.model, validation_batch(shown, self.recipe, 0), kept.step)
             kept.seconds = time.perf_counter() - began
             if kept.step % config.snapshot_every == 0 and kept.step < config.steps:
                 save_snapshot(self.run, self.snapshot(), self.identity)
             if progress is not None:
                 progress(kept.step, config.steps)
+        board.close()
 
     def _step(self, step: int, data: Batch) -> dict[str, Any]:
         """One update and its line in the log; ``step`` counts from 0, lines from 1. Raises TrainingError."""
