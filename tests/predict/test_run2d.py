@@ -142,7 +142,8 @@ def test_chunks_of_slices_give_what_the_whole_scan_gives(tmp_path: Path, batch: 
     view = PLAIN.model_copy(update={"context_slices": 3, "spacing_mm": 1.7, "crop": "body"})
     image_XYZ, grid = scan((40, 50, 2 * run2d.Z_CHUNK + 7))
     image_XYZ += noise(image_XYZ.shape) // 50
-    loaded, told = run2d.load_run(bright(tmp_path, view=view, batch=batch)), []
+    loaded = run2d.load_run(bright(tmp_path, view=view, batch=batch))
+    told: list[int] = []
     levels_XYZ = run2d.predict_scan(loaded, image_XYZ, grid, told.append)
     whole_XYZ = run2d.predict_image(loaded, view.apply_image(image_XYZ, grid))
     assert np.array_equal(levels_XYZ, encode(view.invert(whole_XYZ, view.box(image_XYZ), grid)))
