@@ -15,9 +15,9 @@ import time
 from typing import Any
 
 import numpy as np
+from benchmarks.training import SMALL, row
 
 from benchmarks import alone
-from benchmarks.training import SMALL
 
 TOOLS = ("ours", "reference", "plain")
 TASKS: dict[str, tuple[dict[str, Any], tuple[int, int, int], float | None]] = {
@@ -39,10 +39,11 @@ def scan(shape: tuple[int, int, int]) -> Any:
 
 
 def predict(tool: str, task: str) -> dict[str, Any]:
-    """CPU seconds a slice, the peak beyond scan and network, and the sum of the map, so that results can be compared."""
+    """CPU seconds a slice, the peak beyond scan and network, and the mean of the map, to compare results by."""
     import torch
 
     from missrate.core.grid import Grid, resample
+    from missrate.core.quantise import TOP
     from missrate.core.recipe import Recipe
     from missrate.core.view import View
     from missrate.models._build import build_model
@@ -89,7 +90,8 @@ def predict(tool: str, task: str) -> dict[str, Any]:
     before, began = alone.reset_peak(), time.process_time()
     result = {"ours": ours, "reference": reference, "plain": plain}[tool]()
     seconds = time.process_time() - began
-    return {"status": "ok", "seconds": seconds / shape[2], "peak_mb": alone.peak_mb() - before, "mean": float(result.mean(dtype=np.float64)) / (60000 if tool == "ours" else 1)}  # fmt: skip
+    mean = float(result.mean(dtype=np.float64)) / (TOP if tool == "ours" else 1)
+    return {"status": "ok", "seconds": seconds / shape[2], "peak_mb": alone.peak_mb() - before, "mean": mean}
 
 
 def main() -> None:
@@ -104,17 +106,17 @@ def main() -> None:
         torch.set_num_threads(1)
         print(json.dumps(predict(*asked.child)))
         return
-    print(
-        f"{alone.machine()}\n\n| task | tool | CPU s a slice | of ours | peak MB | mean probability |\n|---|---|---|---|---|---|"
-    )
+    print(f"{alone.machine()}\n")
+    row("task", "tool", "CPU s a slice", "of ours", "peak MB", "mean probability")
+    row(*["---"] * 6)
     for task in list(TASKS)[: 1 if asked.quick else None]:
         found = {tool: alone.child("benchmarks.prediction", tool, task) for tool in TOOLS}
-        for tool, row in found.items():
-            if row["status"] != "ok":
-                print(f"| {task} | {tool} | {row['status']} | | | |")
+        for tool, each in found.items():
+            if each["status"] != "ok":
+                row(task, tool, each["status"], "", "", "")
                 continue
-            ratio = row["seconds"] / found["ours"]["seconds"]
-            print(f"| {task} | {tool} | {row['seconds']:.4f} | {ratio:.2f} | {row['peak_mb']:.0f} | {row['mean']:.5f} |", flush=True)  # fmt: skip
+            ratio = each["seconds"] / found["ours"]["seconds"]
+            row(task, tool, f"{each['seconds']:.4f}", f"{ratio:.2f}", f"{each['peak_mb']:.0f}", f"{each['mean']:.5f}")
 
 
 if __name__ == "__main__":

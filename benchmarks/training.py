@@ -47,14 +47,12 @@ def patients(seed: int, count: int, pixels: int) -> list[Any]:
     view, cases = View(spacing_mm=250 / pixels, crop="body"), []
     meaning = LabelMeaning(lesion=phantom.LESION, organ=phantom.ORGAN)
     for entry in phantom.find(None, phantom.Config(patients=count, seed=seed, lesion_share=1.0)):
-        scan = phantom.load_image(str(entry.image))
-        label_XYZ = meaning.apply(phantom.load_map(str(entry.label)).labels_XYZ)
-        box = view.box(np.asarray(scan.values_XYZ, np.int16))
-        seen = (
-            view.look(np.asarray(scan.values_XYZ, np.int16), box, scan.grid),
-            view.apply_label(label_XYZ, box, scan.grid),
-        )
-        cases.append(ViewedCase.of((entry.case_id, entry.patient_id), *(np.asfortranarray(a) for a in seen), box, scan.grid))  # fmt: skip
+        scan, labels = phantom.load_image(str(entry.image)), phantom.load_map(str(entry.label)).labels_XYZ
+        image_XYZ = np.asarray(scan.values_XYZ, np.int16)
+        box = view.box(image_XYZ)
+        seen = view.look(image_XYZ, box, scan.grid), view.apply_label(meaning.apply(labels), box, scan.grid)
+        image, label = (np.asfortranarray(values) for values in seen)
+        cases.append(ViewedCase.of((entry.case_id, entry.patient_id), image, label, box, scan.grid))
     return cases
 
 
