@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, binary_erosion
+from scipy.stats import rankdata
 
 from missrate.core.config import parse
 from missrate.core.errors import ConfigError, DataError
-from missrate.core.grid import Grid, axcodes
+from missrate.core.grid import Grid, axcodes, resample
+from missrate.core.types import Entry
 from missrate.readers import phantom
 
 Cohort = Literal["target", "source"]
@@ -267,3 +269,84 @@ def test_another_location_is_refused(location: str) -> None:
 def test_an_unknown_key_or_a_value_out_of_range_is_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse(phantom.Config, values, where="[sources.demo]")
+
+
+def _simple_statistics(entry: Entry) -> list[float]:
+    """What a lazy model could go by: sizes, places and grey values of a patient, without looking for a lesion."""
+    scan, organ_XYZ = (
+        phantom.load_image(str(entry.image)),
+        np.asarray(phantom.load_map(str(entry.label)).labels_XYZ) > 0,
+    )
+    image_XYZ = scan.values_XYZ.astype(np.float64)
+    body_XYZ = image_XYZ > -300
+    spacing_mm = scan.grid.spacing_mm
+    assert spacing_mm is not None
+    grain = np.diff(image_XYZ, axis=0)[body_XYZ[1:] & body_XYZ[:-1]]
+    places = (np.argwhere(organ_XYZ).mean(axis=0) / organ_XYZ.shape).tolist()
+    return [
+        spacing_mm[0],
+        spacing_mm[2],
+        float(image_XYZ.shape[2]),
+        float(body_XYZ.mean()),
+        float(image_XYZ[body_XYZ].mean()),
+        float(image_XYZ[body_XYZ].std()),
+        float(np.median(np.abs(grain))),
+        float(organ_XYZ.sum() * np.prod(spacing_mm)),
+        float(np.median(image_XYZ[organ_XYZ])),
+        *places,
+    ]
+
+
+def _separates(values_PS: NDArray[np.float64], diseased_P: NDArray[np.bool_]) -> list[float]:
+    """How far the area under the curve of each statistic, and of their best mixture, lies from .5: in its own sd.
+
+    Mann and Whitney 1947; the mixture is linear, fitted without the patient whom it is asked about.
+    """
+    centred = (values_PS - values_PS.mean(axis=0)) / values_PS.std(axis=0)
+    mixture = []
+    for left_out in range(len(centred)):
+        kept = np.arange(len(centred)) != left_out
+        design = np.column_stack([np.ones(kept.sum()), centred[kept]])
+        fitted = np.linalg.lstsq(design, diseased_P[kept] - diseased_P[kept].mean(), rcond=None)[0]
+        mixture.append(fitted[0] + centred[left_out] @ fitted[1:])
+    ill, well = int(diseased_P.sum()), int((~diseased_P).sum())
+    sd = np.sqrt((ill + well + 1) / (12 * ill * well))
+    columns = [*centred.T, np.array(mixture)]
+    areas = [(rankdata(column)[diseased_P].sum() - ill * (ill + 1) / 2) / (ill * well) for column in columns]
+    return [abs(area - 0.5) / sd for area in areas]
+
+
+@pytest.fixture(scope="module")
+def eighty() -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    entries = phantom.find(None, phantom.Config(patients=80, size_px=64, seed=11, lesion_share=0.5))
+    values = np.array([_simple_statistics(entry) for entry in entries])
+    return values, np.array([str(entry.image).endswith(":1") for entry in entries])
+
+
+def test_sizes_places_and_grey_values_do_not_tell_who_is_ill(
+    eighty: tuple[NDArray[np.float64], NDArray[np.bool_]],
+) -> None:
+    assert max(_separates(*eighty)) < 3.0
+
+
+def test_a_cue_of_one_standard_deviation_would_be_found(
+    eighty: tuple[NDArray[np.float64], NDArray[np.bool_]],
+) -> None:
+    values_PS, diseased_P = eighty[0].copy(), eighty[1]
+    values_PS[diseased_P, 4] += values_PS[:, 4].std()
+    assert max(_separates(values_PS, diseased_P)) > 3.0
+
+
+def test_where_lesions_tend_to_be_does_not_tell_who_is_ill() -> None:
+    """The mean mask of half of the patients, laid over the organ of the others: no one's organ holds more of it."""
+    entries = phantom.find(None, phantom.Config(patients=80, size_px=48, seed=12, lesion_share=0.5))
+    labels = [
+        resample(np.asarray(phantom.load_map(str(e.label)).labels_XYZ == 2, float), (24, 24, 12)) for e in entries
+    ]
+    prior = np.mean(labels[:40], axis=0)
+    scores = []
+    for entry in entries[40:]:
+        organ_XYZ = np.asarray(phantom.load_map(str(entry.label)).labels_XYZ) > 0
+        scores.append([float((resample(organ_XYZ.astype(float), prior.shape) * prior).sum())])
+    diseased_P = np.array([str(entry.image).endswith(":1") for entry in entries[40:]])
+    assert _separates(np.array(scores), diseased_P)[0] < 3.0

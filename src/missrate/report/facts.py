@@ -192,8 +192,9 @@ def _guarantee(entry: Json) -> Cell:
 
 def budgets(material: Material) -> Table:
     """What each trained arm was given; no rows where nothing was trained."""
-    rows = []
-    for arm in material.study["arms"] if any(arm["model"] for arm in material.study["arms"]) else []:
+    rows, again = [], [arm.get("repeats") for arm in material.study["arms"]]
+    once = [arm for arm in material.study["arms"] if not arm.get("repeats")]
+    for arm in once if any(arm["model"] for arm in once) else []:
         train = material.study["budget"] | arm["train"]
         name = Cell(
             arm["name"], () if arm["evaluate"] else ("not evaluated",), "arm", style=material.styles.get(arm["name"])
@@ -209,7 +210,12 @@ def budgets(material: Material) -> Table:
             for k in ("device", "precision")
         ]
         loss = (arm["loss"] or {}).get("name", "model's own")
-        numbers = (train["steps"], total_steps(material.study, arm["name"]), train["batch"], len(runs))
+        numbers = (
+            train["steps"],
+            total_steps(material.study, arm["name"]),
+            train["batch"],
+            len(runs) * (1 + again.count(arm["name"])),
+        )
         told = (arm["model"], loss, _initial(arm["init"]), *own)
         cells = [*map(text_cell, told[:3]), *map(number_cell, numbers), *map(text_cell, told[3:])]
         rows.append([name, *cells])

@@ -133,8 +133,8 @@ class StudyConfig(Frozen):
             _require("[evaluate] against", [self.evaluate.against] if self.evaluate.against else [], evaluated)
         if not evaluated:
             raise ValueError("at least one arm must be evaluated")
-        self._require_no_leak_in_tables()
         _require("arm of a rung", [rung.arm for rung in self.ladder], [*names, *self.null_arms()])
+        self._require_no_leak_in_tables()
         if self.evaluate.certify and not (self.split and (self.split.parts or {}).get("calibration")):
             raise ValueError("[evaluate] certify must have a calibration part; out-of-fold maps are never certified")
         return self
@@ -260,10 +260,10 @@ def _require_equal_budgets(study: StudyConfig) -> None:
     totals = {arm.name: total_steps(study, arm) for arm in trained}
     for arm in trained:
         recipe = study.recipe(arm)
-        if recipe.train.batch != study.budget.batch:
-            raise ConfigError(
-                f"Arms must share [budget] batch {study.budget.batch}. Got {recipe.train.batch}: {arm.name!r}."
-            )
+        for key in ("batch", "patch_px"):
+            mine, shared = getattr(recipe.train, key), getattr(study.budget, key)
+            if mine != shared:
+                raise ConfigError(f"Arms must share [budget] {key} {shared}. Got {mine}: {arm.name!r}.")
         others = {total for name, total in totals.items() if name != arm.name}
         if recipe.train.steps not in {study.budget.steps, *others}:
             raise ConfigError(

@@ -84,6 +84,8 @@ class _Loop:
         if found is None:
             self.kept.loaded = initialise(self.model, self.recipe.init, arm_weights=arm_weights, offline=offline)
             self.kept.ema = copy_state(self.model) if self.config.ema is not None else None
+            if len(self.kept.loaded) > 1:  # not all of it, or not all of the model
+                logger.warning("arm %s: %s", self.recipe.arm, "\n  ".join(map(_shortened, self.kept.loaded)))
             return
         logger.info("%s: goes on after step %d", self.run, found.step)
         self.model.load_state_dict(found.model)
@@ -151,6 +153,13 @@ class _Loop:
         self.kept.model = self.model.state_dict()
         self.kept.optimiser = self.optimiser.state_dict()
         return self.kept
+
+
+def _shortened(line: str, names: int = 6) -> str:
+    """The beginning of a list of tensors, and how many more there are; provenance.json has them all."""
+    head, colon, listed = line.partition(": ")
+    each = listed.split(", ")
+    return f"{head}{colon}{', '.join(each[:names])} and {len(each) - names} more" if len(each) > names else line
 
 
 def _resolved(recipe: Recipe, cases: list[ViewedCase]) -> Recipe:

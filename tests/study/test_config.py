@@ -1,0 +1,111 @@
+"""What a study may say, and what it may not, before anything runs."""
+
+from pathlib import Path
+
+import pytest
+
+from missrate.core.errors import ConfigError
+from missrate.study import config
+from missrate.study.plan import plan
+from tests.study import tiny
+
+LADDER = """
+[[ladder]]
+name = "published"
+arm = "leak"
+slices = "with_lesion"
+average = "slices"
+
+[[ladder]]
+name = "corrected"
+arm = "maskrcnn"
+threshold = "calibrated"
+"""
+LEAK = """
+[[arms]]
+name = "leak"
+model = "maskrcnn"
+split = "slices"
+evaluate = false
+"""
+
+
+def study(folder: Path, *, front: str = "", back: str = "") -> Path:
+    path = tiny.write(folder)
+    path.write_text(front + path.read_text() + back)
+    return path
+
+
+def test_each_further_seed_is_a_chain_of_its_own(tmp_path: Path) -> None:
+    read = config.read_study(study(tmp_path, front="seeds = [4, 7]\n"), [])
+    arms = {arm.name: arm for arm in read.arms}
+    assert list(arms)[4:] == ["pretrain-seed7", "maskrcnn-seed7", "unet-seed7", "averaged-seed7"]
+    assert arms["maskrcnn-seed7"].init == "arm:pretrain-seed7" and arms["averaged-seed7"].run == "maskrcnn-seed7"
+    assert [read.recipe(arms[name]).seed for name in ("maskrcnn", "maskrcnn-seed7")] == [4, 7]
+    assert read.repeats("maskrcnn") == ["maskrcnn", "maskrcnn-seed7"] and read.partition.seed == 0
+    first, second = (read.recipe(arms[name]) for name in ("unet", "unet-seed7"))
+    assert first.model_copy(update={"arm": "", "seed": 0}) == second.model_copy(update={"arm": "", "seed": 0})
+
+
+def test_the_first_seed_of_the_split_changes_no_stage(tmp_path: Path) -> None:
+    one, many = (config.read_study(study(tmp_path, front=front), []) for front in ("", "seeds = [0, 1]\n"))
+    stages = {stage.name: stage.config for stage in plan(many, tmp_path / "out")}
+    for stage in plan(one, tmp_path / "out"):
+        if stage.room in ("prepare", "split", "view", "train", "predict", "evaluate"):
+            assert stages[stage.name] == stage.config, stage.name
+    assert {"train/unet-seed1", "evaluate/unet-seed1", "calibrate/unet-seed1"} <= stages.keys()
+
+
+def test_equal_seeds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="seeds must differ"):
+        config.read_study(study(tmp_path, front="seeds = [1, 1]\n"), [])
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ("train = { batch = 3 }", "Arms must share .budget. batch 2. Got 3"),
+        ("train = { patch_px = [32, 32] }", "Arms must share .budget. patch_px None. Got"),
+        ("train = { steps = 5 }", "steps must equal"),
+        ('config = { norm = "group" }', "must share 'norm'. Got"),
+        ("config = { trainable_stages = 3 }", "must share 'trainable_stages'. Got .'3', '5'."),
+        ("view = { spacing_mm = 3.0 }", "must keep the study's spacing_mm"),
+        ('split = "slices"', "evaluate = false"),
+        ('split = "slices"\nevaluate = false\nsource = "source"', "no source"),
+        ('init = "arm:leak"', "must not begin from leak"),
+    ],
+)
+def test_arms_that_cannot_be_compared_are_refused(tmp_path: Path, arm: str, message: str) -> None:
+    more = f'[[arms]]\nname = "other"\nmodel = "maskrcnn"\n{arm}\n'
+    with pytest.raises(ConfigError, match=message):
+        config.read_study(study(tmp_path, back=LEAK + more), [])
+
+
+def test_what_is_a_default_may_be_said(tmp_path: Path) -> None:
+    more = '[[arms]]\nname = "other"\nmodel = "maskrcnn"\nconfig = { norm = "batch", trainable_stages = 5 }\n'
+    assert config.read_study(study(tmp_path, back=more), []).arms[-1].name == "other"
+
+
+@pytest.mark.parametrize(
+    ("rung", "message"),
+    [
+        ('arm = "pretrain"', "must be of an evaluated arm, and 'pretrain' is none"),
+        ('arm = "nobody"', "arm of a rung must be one of"),
+        ('arm = "leak"\nthreshold = "calibrated"', "has no calibrated threshold"),
+        ('arm = "unet"\nthreshold = 0.0', "must lie in"),
+        ('arm = "unet"\nlargest_share = 1.5', "largest_share"),
+    ],
+)
+def test_rungs_that_cannot_be_are_refused(tmp_path: Path, rung: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config.read_study(study(tmp_path, back=f'{LEAK}\n[[ladder]]\nname = "r"\n{rung}\n'), [])
+
+
+def test_a_preset_changes_defaults_and_what_is_said_counts(tmp_path: Path) -> None:
+    more = '[[arms]]\nname = "other"\nmodel = "maskrcnn"\ntrain = { preset = "torchvision", clip = 5.0 }\n'
+    read = config.read_study(study(tmp_path, back=more), [])
+    train = read.recipe(read.arm("other")).train
+    assert (train.optimiser, train.schedule, train.weight_decay, train.clip) == ("sgd", "steps", 1e-4, 5.0)
+    assert train.lr == pytest.approx(0.02 / 16 * 2)  # proportional to the batch of 2
+    assert (train.steps, train.warmup) == (4, 1)  # the study's own
+    assert read.recipe(read.arm("maskrcnn")).train.optimiser == "adamw"
