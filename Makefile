@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 export OMP_WAIT_POLICY = passive
 
-.PHONY: setup demo test check format lock slim overfit bench-setup bench bench-data bench-lock clean
+.PHONY: setup demo test check format lock slim overfit bench-setup bench bench-data bench-train bench-lock clean
 
 setup: $(VENV)/ready
 
@@ -65,6 +65,11 @@ bench-data: setup bench-setup
 	.venv-bench/bin/python -m benchmarks.prepare $(BENCH)
 	.venv-bench/bin/python -m benchmarks.loading $(BENCH)
 	$(BIN)/python -m benchmarks.access
+
+# What training and predicting cost beside torchvision's own loops: half an hour on one processor.
+bench-train: setup
+	$(BIN)/python -m benchmarks.training $(BENCH)
+	$(BIN)/python -m benchmarks.prediction $(BENCH)
 
 # Where a peer asks for an older version our own pin wins, so that all numbers come from one set of libraries.
 bench-lock: setup

@@ -148,7 +148,8 @@ def reference(how: Any, cases: list[Any], clip: float = 0.0) -> Iterator[Any]:
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.SGD(parameters, lr=0.02 / 16 * batch, momentum=0.9, weight_decay=1e-4)
     warmup = torch.optim.lr_scheduler.LinearLR(optimiser, start_factor=1e-3, total_iters=max(1, steps // 26))
-    loader = torch.utils.data.DataLoader(Slices(), batch_size=batch, shuffle=True, collate_fn=lambda rows: tuple(zip(*rows, strict=True)))  # fmt: skip
+    together = {"shuffle": True, "collate_fn": lambda rows: tuple(zip(*rows, strict=True))}
+    loader: Any = torch.utils.data.DataLoader(Slices(), batch_size=batch, **together)
     logged: list[dict[str, float]] = []
     for images, targets in loader:
         losses = net(list(images), list(targets))

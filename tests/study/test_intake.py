@@ -105,6 +105,7 @@ def test_new_writes_a_study_that_runs(tmp_path: Path) -> None:
     assert done.exit_code == 0 and "6 cases looked at" in done.stdout
     study = read_toml(tmp_path / "study.toml")
     assert study["sources"]["data"]["labels"] == {"lesion": [2], "organ": [1]}
+    assert study["budget"]["insertion"] == 0.5
     assert study["sources"]["data"]["path"] == str(root)
     assert study["split"]["folds"] == 5
     assign = [

@@ -208,6 +208,11 @@ def test_the_caller_keeps_torch_as_it_was(tmp_path: Path) -> None:
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+def test_a_setting_that_can_do_nothing_is_said_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run_training(tmp_path, drawn.recipe(insertion=0.5))
+    assert "insertion must find an organ" in caplog.text
+
+
 def test_training_without_a_lesion_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must get a case with a lesion"):
         loop.train(tmp_path, drawn.recipe(), [drawn.case("healthy", lesion=None)], [], provenance={})

@@ -104,7 +104,7 @@ def predict(
     threshold: Annotated[float | None, typer.Option(help="Of the mask beside the probability (default .5).")] = None,
     operating_point: Annotated[Path | None, typer.Option(help="Instead: a point that calibrate wrote.")] = None,
 ) -> None:
-    """New scans to a probability map and a mask, each on the scan's own grid (NIfTI)."""
+    """New scans to probability and mask on the scan's own grid (NIfTI), a table of candidates and a picture."""
     from missrate.study import front
 
     if run.suffix == ".toml":

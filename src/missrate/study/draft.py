@@ -35,7 +35,9 @@ def write(named: str, name: str, source: SourceConfig, out: Path, *, workers: in
             f"lesions; see missrate check {named}."
         )
     body = (
-        _training(name, seen, found["patients_in_all"]) if found["images"] else _predictions(named, name, source, out)
+        _training(name, seen, found["patients_in_all"], organ=bool(found["labels"].get("organ")))
+        if found["images"]
+        else _predictions(named, name, source, out)
     )
     text = "\n".join([_head(named, found), _source(named, name, source, found, out), body])
     store.write_text(out, text)
@@ -84,7 +86,7 @@ def _from(out: Path, named: str) -> str:
     return named if Path(named).is_absolute() else os.path.relpath(named, out.parent)
 
 
-def _training(name: str, seen: Json, patients: int) -> str:
+def _training(name: str, seen: Json, patients: int, *, organ: bool) -> str:
     pixel = seen["spacing_mm"]["x"]
     spacing, patch = _sampling(seen)
     window = "[-100, 200]" if seen["intensities"] == ["hu"] else "[0, 255]"
@@ -103,7 +105,7 @@ def _training(name: str, seen: Json, patients: int) -> str:
     small = "" if shutil.which("nvidia-smi") else SMALL
     volume = "20.0 }" if pixel else "inf }     # without millimetres there are no volumes"
     given = {"name": name, "split": split, "view": "\n".join(view), "small": small, "volume": volume}
-    return BODY.format(steps=steps, patch=patch, **given)
+    return BODY.format(steps=steps, patch=patch, insertion=INSERTION if organ else "", **given)
 
 
 def _sampling(seen: Json) -> tuple[float | None, int]:
@@ -142,6 +144,9 @@ fpn_channels = 64
 box_channels = 256
 mask_channels = 64
 """
+INSERTION = """\
+insertion = 0.5                     # of these, training patients' own lesions pasted elsewhere into the organ
+"""
 BODY = """\
 [sources.phantom]                   # synthetic CT with lesions, to pretrain on; replace it by real scans if you can
 reader = "phantom"
@@ -160,7 +165,7 @@ steps = {steps}
 batch = 8
 lr = 1e-3
 lesion_share = 0.5                  # of the slices in a batch hold a lesion
-patch_px = [{patch}, {patch}]
+{insertion}patch_px = [{patch}, {patch}]
 flip_x = true
 {small}
 [[arms]]                            # gives initial weights, is not evaluated itself

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from missrate.core import store
 from missrate.core.errors import DataError
 from missrate.core.grid import Grid, from_ras
-from missrate.core.lesions import components
 from missrate.core.quantise import decode, level_of
 from missrate.core.view import View
 from missrate.readers import nifti
@@ -39,11 +38,14 @@ def predict_scan(
     chosen: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:
-    """Writes ``<name>_probability.nii.gz`` and ``<name>_mask.nii.gz``; gives a line that says what was found.
+    """Writes ``<name>_probability.nii.gz``, ``_mask.nii.gz``, ``_candidates.csv`` and ``_preview.png``.
+
+    Gives a line that says what was found.
 
     ``chosen`` says which operating point the threshold is; ``progress(done, of)`` is told of slices. Raises DataError
     for a scan that cannot be used.
     """
+    from missrate.predict import candidates
     from missrate.predict.run2d import load_run, predict_scan
 
     scan = nifti.load_image(str(scan_path))
@@ -61,8 +63,11 @@ def predict_scan(
     for kind, values, dtype in (("probability", levels_XYZ, np.float32), ("mask", mask_XYZ, np.uint8)):
         turned, affine = from_ras(values, scan.grid, scan.source_axcodes)
         _write(out / f"{name}_{kind}.nii.gz", turned, affine, dtype)
+    found = candidates.candidates(levels_XYZ, level_of(threshold), scan.grid)
+    store.write_text(out / f"{name}_candidates.csv", candidates.table(found, scan.grid))
+    store.write_atomic(out / f"{name}_preview.png", candidates.preview(image_XYZ, mask_XYZ, found, scan.grid))
     volume_ml = np.count_nonzero(mask_XYZ) * (scan.grid.voxel_ml or 0.0)
-    return f"{scan_path}: {_count(mask_XYZ)} candidate(s), {volume_ml:.1f} ml at threshold {threshold:g}" + (
+    return f"{scan_path}: {len(found)} candidate(s), {volume_ml:.1f} ml at threshold {threshold:g}" + (
         f" ({chosen})" if chosen else ""
     )
 
@@ -83,14 +88,6 @@ def _hu(values_XYZ: NDArray[Any], path: Path) -> NDArray[np.int16]:
             raise DataError(f"HU must be finite. Got NaN or infinite voxels in {path}.")
         image_XYZ[:, :, first : first + Z_CHUNK] = np.clip(np.rint(part), -32768, 32767)
     return image_XYZ
-
-
-def _count(mask_XYZ: NDArray[np.bool_]) -> int:
-    """Candidates: components of what is marked, looked for where anything is."""
-    spans = [np.flatnonzero(mask_XYZ.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    if not spans[0].size:
-        return 0
-    return components(mask_XYZ[tuple(slice(int(s[0]), int(s[-1]) + 1) for s in spans)])[1]
 
 
 def _write(path: Path, values: NDArray[Any], affine: NDArray[np.float64], dtype: type[np.generic]) -> None:

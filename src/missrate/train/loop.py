@@ -60,6 +60,12 @@ def train(
     if checkpoint.finished(run):
         _require_same_recipe(run, recipe)
         return
+    if recipe.train.insertion > 0 and not any(case.organ_slices.size for case in cases):
+        logger.warning(
+            "arm %s: insertion must find an organ to paste lesions into. Got no voxel of one in %d cases, so every "
+            "lesion stays where it is; perhaps name the organ in [sources.NAME] labels.",
+            *(recipe.arm, len(cases)),
+        )
     fabric = _fabric(recipe)
     about = _provenance(recipe, provenance, fabric, arm_weights)
     with _own_randomness(fabric.device):
