@@ -151,7 +151,8 @@ def test_new_scans_come_back_on_their_own_grid(undisturbed: tuple[Path, Path], t
     assert len(done) == 2
     assert "none.nii.gz: failed: " in failed[0]
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == [f"{p}_ct_{kind}.nii.gz" for p in "ab" for kind in ("mask", "probability")]
+    kinds = ("candidates.csv", "mask.nii.gz", "preview.png", "probability.nii.gz")
+    assert written == [f"{p}_ct_{kind}" for p in "ab" for kind in kinds]
     probability = nib.load(tmp_path / "out" / "a_ct_probability.nii.gz")
     assert probability.shape == (40, 36, 5)
     assert np.allclose(probability.affine, affine)
