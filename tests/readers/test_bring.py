@@ -10,7 +10,7 @@ import pytest
 from missrate.core.errors import ConfigError, DataError, InputError, MissrateError, UnknownNameError
 from missrate.readers import _bring, _detect
 from missrate.readers._bring import bring, descended
-from tests.core.packed import files_of, tarred, zipped
+from tests.core.archives.packed import files_of, tarred, zipped
 from tests.core.served import served
 from tests.readers.written import WRITERS
 

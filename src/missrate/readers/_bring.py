@@ -10,9 +10,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from missrate.core.archives import unpacked
+from missrate.core.archives.members import is_rubbish
 from missrate.core.download import fetch
 from missrate.core.errors import ConfigError, InputError, UnknownNameError
-from missrate.core.members import is_rubbish
 from missrate.core.types import BytesProgress
 from missrate.readers import _detect
 

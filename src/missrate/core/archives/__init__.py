@@ -14,8 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from missrate.core import store
-from missrate.core.errors import DataError, InputError
-from missrate.core.members import (
+from missrate.core.archives.members import (
     BY_HAND,
     CHUNK,
     ENDING,
@@ -29,9 +28,10 @@ from missrate.core.members import (
     safe_parts,
     whole,
 )
-from missrate.core.tars import of_tar
+from missrate.core.archives.tars import of_tar
+from missrate.core.archives.zips import of_zip
+from missrate.core.errors import DataError, InputError
 from missrate.core.types import BytesProgress
-from missrate.core.zips import of_zip
 
 LEAST_ROOM = 2**32
 MOST_RATIO = 100

@@ -11,7 +11,7 @@ import pytest
 from missrate.core import archives
 from missrate.core.archives import unpacked
 from missrate.core.errors import DataError, InputError, LockedError
-from tests.core.packed import FILES, KINDS, files_of, tarred, tree, zipped
+from tests.core.archives.packed import FILES, KINDS, files_of, tarred, tree, zipped
 
 LONG = "\u00e4" * 120
 

@@ -6,8 +6,18 @@ import zipfile
 from collections.abc import Iterator
 from typing import IO
 
+from missrate.core.archives.members import (
+    BY_HAND,
+    FLATTEST,
+    MOST_MEMBERS,
+    Counted,
+    Measured,
+    Member,
+    Room,
+    place_of,
+    whole,
+)
 from missrate.core.errors import DataError
-from missrate.core.members import BY_HAND, FLATTEST, MOST_MEMBERS, Counted, Measured, Member, Room, place_of, whole
 
 MOST_DIRECTORY = 2**27
 """Bytes of the directory, which is read as a whole."""

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from missrate.core import archives, store, tars, zips
-from missrate.core.archives import unpacked
+from missrate.core import archives, store
+from missrate.core.archives import tars, unpacked, zips
+from missrate.core.archives.members import Room
 from missrate.core.errors import DataError, StoreError
-from missrate.core.members import Room
-from tests.core.packed import FILES, KINDS, ZIP_AND_TAR, files_of, tarred, tree, zip64, zipped
+from tests.core.archives.packed import FILES, KINDS, ZIP_AND_TAR, files_of, tarred, tree, zip64, zipped
 
 Attempt = Callable[[str, bytes], dict[str, bytes] | str]
 Refused = Callable[[str, bytes], str]

@@ -9,8 +9,8 @@ import tarfile
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
+from missrate.core.archives.members import CHUNK, Counted, Measured, Member, Room, Stream, place_of
 from missrate.core.errors import DataError
-from missrate.core.members import CHUNK, Counted, Measured, Member, Room, Stream, place_of
 
 MOST_HEADER = 2**20
 """Bytes of a long name or of the attributes of a file, which are read as a whole."""
