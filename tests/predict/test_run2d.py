@@ -150,6 +150,17 @@ def test_chunks_of_slices_give_what_the_whole_scan_gives(tmp_path: Path, batch: 
     assert sum(told) == image_XYZ.shape[2] and max(told) <= batch
 
 
+def test_a_picture_is_padded_after_it_was_made(tmp_path: Path) -> None:
+    view = PLAIN.model_copy(update={"encoding": "picture"})
+    image_XYZ = noise((6, 5, 4)) + np.int16(100)  # no air in it: a padding of air would change every colour
+    small, padded = (
+        run2d.predict_image(run2d.load_run(bright(tmp_path, view=view, patch_px=px)), image_XYZ)
+        for px in ((1, 1), (20, 30))
+    )
+    assert np.array_equal(small, padded)
+    assert np.array_equal(small[:, :, 2], view.slab(image_XYZ, 2)[1])
+
+
 def test_memory_does_not_grow_with_the_slices(tmp_path: Path) -> None:
     loaded, beyond = run2d.load_run(bright(tmp_path, view=PLAIN.model_copy(update={"spacing_mm": 2.0}))), []
     for depth in (100, 400):

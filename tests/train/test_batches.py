@@ -5,7 +5,9 @@ import pytest
 
 from missrate.core.errors import InputError
 from missrate.core.recipe import Recipe
-from missrate.core.types import LESION
+from missrate.core.types import LESION, ORGAN
+from missrate.core.view import View
+from missrate.core.viewed import ViewedCase
 from missrate.train.batches import Grouped, batch, batches, lesion_slices, validation_batch, volume_batch
 from tests.train import drawn
 
@@ -166,3 +168,23 @@ def test_a_patch_larger_than_the_scan_has_air_around_it() -> None:
     )
     assert (np.count_nonzero(image_BCXYZ, axis=(1, 2, 3, 4)) <= 4 * 5 * 3).all()
     assert (label_BXYZ == LESION).any()
+
+
+def test_validation_shows_lesions_where_they_are() -> None:
+    cases = [drawn.case("v", lesion=np.s_[3:6, 8:12, 2:4])]
+    cases[0].label_XYZ[cases[0].label_XYZ == 0] = ORGAN
+    cases = [ViewedCase.of(("v", "v"), cases[0].image_XYZ, cases[0].label_XYZ, cases[0].box, cases[0].grid)]
+    plain, inserting = (validation_batch(cases, drawn.recipe(insertion=share), 0) for share in (0.0, 1.0))
+    assert np.array_equal(plain[1], inserting[1]) and np.array_equal(plain[0], inserting[0])
+
+
+def test_a_picture_is_made_of_the_whole_slice_wherever_the_patch_is_cut() -> None:
+    case = drawn.case("a", shape=(24, 24, 3), lesion=np.s_[3:6, 8:12, 0:3])
+    view = View(encoding="picture")
+    for patch_px in ((8, 8), (24, 24), (32, 30)):
+        own = drawn.recipe(shift_hu=0.0, scale=0.0, patch_px=patch_px).model_copy(update={"view": view})
+        image, _ = batch([case], own, 0)
+        assert image.shape == (4, 3, *patch_px)
+        whole = np.concatenate([view.slab(case.image_XYZ, z).reshape(3, -1) for z in range(3)], axis=1)
+        colours = {tuple(c) for c in whole.T.tolist()} | {(0.0, 0.0, 0.0)}
+        assert {tuple(c) for c in image.transpose(1, 0, 2, 3).reshape(3, -1).T.tolist()} <= colours

@@ -23,7 +23,7 @@ from missrate.core.precision import uses_bf16
 from missrate.core.quantise import encode
 from missrate.core.recipe import Recipe, read_recipe
 from missrate.core.types import Prediction
-from missrate.core.view import Box
+from missrate.core.view import Box, View
 from missrate.core.viewed import read_view
 from missrate.models._build import build_model
 
@@ -91,14 +91,25 @@ def predict_image(
     reach = loaded.recipe.view.context_slices // 2
     for first in range(wanted.start, wanted.stop, loaded.recipe.predict.batch):
         last, lowest = min(first + loaded.recipe.predict.batch, wanted.stop), max(first - reach, 0)
-        near_XYZ = cut(image_XYZ[:, :, lowest : last + reach], (-x, -y), canvas_px, fill=AIR_HU)
-        slabs = [loaded.recipe.view.slab(near_XYZ, z - lowest) for z in range(first, last)]
+        near_XYZ = image_XYZ[:, :, lowest : last + reach]
+        slabs = _slabs(loaded.recipe.view, near_XYZ, range(first - lowest, last - lowest), (-x, -y), canvas_px)
         probability_BXY = _both_ways(loaded, torch.from_numpy(np.stack(slabs)).to(loaded.device)).cpu().numpy()
         seen_BXY = probability_BXY[:, x : x + size_x, y : y + size_y]
         probability_XYZ[:, :, first - wanted.start : last - wanted.start] = np.moveaxis(seen_BXY, 0, 2)
         if progress is not None:
             progress(last - first)
     return probability_XYZ
+
+
+def _slabs(
+    view: View, image_XYZ: NDArray[np.int16], wanted: range, start: tuple[int, int], canvas_px: tuple[int, int]
+) -> list[NDArray[np.float32]]:
+    """CXY of each wanted slice in the middle of air; a picture is made of the slice before, as in training."""
+    if view.encoding == "window":
+        padded_XYZ = cut(image_XYZ, start, canvas_px, fill=AIR_HU)
+        return [view.slab(padded_XYZ, z) for z in wanted]
+    pictures = (view.slab(image_XYZ, z).transpose(1, 2, 0) for z in wanted)
+    return [cut(picture, start, canvas_px, fill=0).transpose(2, 0, 1) for picture in pictures]
 
 
 def _both_ways(loaded: Loaded, image_BCXY: Tensor) -> Tensor:

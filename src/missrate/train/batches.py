@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from missrate.core import seed
 from missrate.core.errors import InputError
+from missrate.core.patch import cut
 from missrate.core.recipe import Recipe
 from missrate.core.viewed import ViewedCase
-from missrate.train.augment import Augmentation, draw, hu_of, label_of
+from missrate.train.augment import Augmentation, Variation, draw, hu_of, label_of
 from missrate.train.insert import Inserter, Pasted, inserter
 
 Batch = tuple[NDArray[np.float32], NDArray[np.uint8]]
@@ -50,7 +51,14 @@ def batch(cases: Sequence[ViewedCase], recipe: Recipe, step: int, grouped: Group
     """
     how = _augmentation(recipe, patch_size(cases, recipe))
     rng = seed.generator(recipe.seed, "batch", step)
-    return _draw(grouped or Grouped.of(cases), recipe, how, rng, lesion_share=recipe.train.lesion_share)
+    return _draw(
+        grouped or Grouped.of(cases),
+        recipe,
+        how,
+        rng,
+        lesion_share=recipe.train.lesion_share,
+        insertion=recipe.train.insertion,
+    )
 
 
 def volume_batch(
@@ -66,7 +74,14 @@ def volume_batch(
     """
     rng = seed.generator(recipe.seed, "batch", step)
     how = _augmentation(recipe, patch_voxels)
-    return _draw(grouped or Grouped.of(cases), recipe, how, rng, lesion_share=recipe.train.lesion_share)
+    return _draw(
+        grouped or Grouped.of(cases),
+        recipe,
+        how,
+        rng,
+        lesion_share=recipe.train.lesion_share,
+        insertion=recipe.train.insertion,
+    )
 
 
 def _augmentation(recipe: Recipe, patch_px: tuple[int, ...]) -> Augmentation:
@@ -75,7 +90,7 @@ def _augmentation(recipe: Recipe, patch_px: tuple[int, ...]) -> Augmentation:
 
 
 def validation_batch(cases: Sequence[ViewedCase], recipe: Recipe, number: int) -> Batch:
-    """The fixed batch ``number`` for the validation loss: as ``batch``, without mirroring and HU variation.
+    """The fixed batch ``number`` for the validation loss: as ``batch``, without mirroring, HU variation and insertion.
 
     Where no case has a lesion all slices are drawn from all slices. Raises InputError without cases.
     """
@@ -83,7 +98,7 @@ def validation_batch(cases: Sequence[ViewedCase], recipe: Recipe, number: int) -
     grouped = Grouped.of(cases)
     lesion_share = recipe.train.lesion_share if grouped.diseased else 0.0
     rng = seed.generator(recipe.seed, "validation", number)
-    return _draw(grouped, recipe, how, rng, lesion_share=lesion_share)
+    return _draw(grouped, recipe, how, rng, lesion_share=lesion_share, insertion=0.0)
 
 
 def batches(cases: Sequence[ViewedCase], recipe: Recipe, steps: Iterable[int]) -> Iterator[Batch]:
@@ -122,7 +137,13 @@ def lesion_slices(size: int, lesion_share: float, rng: np.random.Generator) -> i
 
 
 def _draw(
-    grouped: Grouped, recipe: Recipe, how: Augmentation, rng: np.random.Generator, *, lesion_share: float
+    grouped: Grouped,
+    recipe: Recipe,
+    how: Augmentation,
+    rng: np.random.Generator,
+    *,
+    lesion_share: float,
+    insertion: float,
 ) -> Batch:
     size, flat = recipe.train.batch, len(how.patch_px) == 2
     if lesion_share > 0 and not grouped.diseased:
@@ -138,7 +159,7 @@ def _draw(
     for index, own_rng in enumerate(rng.spawn(size)):
         with_lesion = index < wanted
         found = None
-        if with_lesion and recipe.train.insertion > 0 and own_rng.random() < recipe.train.insertion:
+        if with_lesion and insertion > 0 and own_rng.random() < insertion:
             found = grouped.inserter.draw(own_rng)
         case, pasted = found or (_choose(grouped.diseased if with_lesion else grouped.everyone, own_rng), None)
         example = _flat_example if flat else _deep_example
@@ -181,12 +202,22 @@ def _flat_example(
     if pasted is not None:
         slab_XYZ = pasted.on_image(slab_XYZ, (0, 0, first))
         label_XY = pasted.on_label(case.label_XYZ[:, :, z : z + 1], (0, 0, z))[:, :, 0]
-    seen_CXY = recipe.view.encoded(hu_of(slab_XYZ, drawn))
+    seen_CXY = _seen(slab_XYZ, recipe, drawn)
     if len(seen_CXY) < recipe.view.channels:  # edges repeat
         each = recipe.view.channels // recipe.view.context_slices
         wanted = [min(max(k, first), last) - first for k in range(z - reach, z + reach + 1)]
         seen_CXY = seen_CXY.reshape(-1, each, *seen_CXY.shape[1:])[wanted].reshape(-1, *seen_CXY.shape[1:])
     return seen_CXY, label_of(label_XY, drawn)
+
+
+def _seen(slab_XYZ: NDArray[np.int16], recipe: Recipe, drawn: Variation) -> NDArray[np.float32]:
+    """CXY of a patch. A picture is made of whole slices, as it was exported, and cut afterwards; padding is black."""
+    if recipe.view.encoding == "window":
+        return recipe.view.windowed(hu_of(slab_XYZ, drawn))
+    whole = Variation((0, 0), slab_XYZ.shape[:2], False, drawn.scale, drawn.shift_hu)
+    picture_XYC = recipe.view.encoded(hu_of(slab_XYZ, whole)).transpose(1, 2, 0)
+    part = np.ascontiguousarray(cut(picture_XYC, drawn.start, drawn.patch_px, fill=0).transpose(2, 0, 1))
+    return part[:, ::-1] if drawn.mirrored else part
 
 
 def _deep_example(

@@ -24,7 +24,7 @@ AROUND_PX = (6, 6, 1)
 LEAST_AROUND = 8
 """Voxels of organ below which there is no level to compare with."""
 BLUR_PX = 0.7
-"""The edge of a paste: about that of a reconstructed image."""
+"""How a paste fades out beyond its border: about as a reconstructed image does."""
 FADED = 0.05
 LEAST_IN_ORGAN = 0.5
 """Share of a pasted lesion that must lie on the organ: a lesion may bulge out of it, as real ones do."""
@@ -162,6 +162,7 @@ def _donor(
     difference_XYZ[~own_XYZ] = difference_XYZ[own_XYZ].mean()
     weight_XYZ = gaussian_filter(own_XYZ.astype(np.float32), (BLUR_PX, BLUR_PX, 0.0), mode="constant")
     weight_XYZ[weight_XYZ < FADED] = 0.0
+    weight_XYZ[own_XYZ] = 1.0  # its own edge is blurred already; a small lesion would lose its contrast
     return Donor(patient_id, difference_XYZ, weight_XYZ, own_XYZ)
 
 
