@@ -77,6 +77,13 @@ def test_dropping_the_slices_without_a_lesion_hides_their_false_positives() -> N
     assert _measured()["precision"]["value"] == pytest.approx(2 / 11)
 
 
+def test_a_patient_without_a_counted_slice_is_no_patient() -> None:
+    one, none = np.array([4]), np.array([0])
+    cases = [SliceCounts("ill", one, none, none, 8), SliceCounts("well", none, none, none, 8)]
+    found = measure(cases, Rung(name="r", arm="a", slices="with_lesion"), resamples=100, seed=0)
+    assert (found["patients"], found["slices"]) == (1, 1)
+
+
 def test_a_rate_of_nothing_is_no_number() -> None:
     zero = np.zeros(2, np.int64)
     found = measure([SliceCounts("p", zero, zero, zero, 8)], Rung(name="r", arm="a"), resamples=100, seed=0)["metrics"]

@@ -1,10 +1,13 @@
 """What a study may say, and what it may not, before anything runs."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from missrate.core.config import parse
 from missrate.core.errors import ConfigError
+from missrate.core.recipe import TrainConfig
 from missrate.study import config
 from missrate.study.plan import plan
 from tests.study import tiny
@@ -73,12 +76,46 @@ def test_equal_seeds_are_refused(tmp_path: Path) -> None:
         ('split = "slices"', "evaluate = false"),
         ('split = "slices"\nevaluate = false\nsource = "source"', "no source"),
         ('init = "arm:leak"', "must not begin from leak"),
+        ('split = "slices"\nevaluate = false\ninit = "arm:maskrcnn"', "must begin from weights of another source"),
+        ("repeats = 'maskrcnn'", "seeds must stand at the top"),
+        ("seed = 3", "seeds must stand at the top"),
     ],
 )
 def test_arms_that_cannot_be_compared_are_refused(tmp_path: Path, arm: str, message: str) -> None:
     more = f'[[arms]]\nname = "other"\nmodel = "maskrcnn"\n{arm}\n'
     with pytest.raises(ConfigError, match=message):
         config.read_study(study(tmp_path, back=LEAK + more), [])
+
+
+@pytest.mark.parametrize(
+    "said", ['view = { encoding = "picture" }', "train = { steps = 4 }", 'init = "arm:unet"', 'split = "slices"']
+)
+def test_what_only_training_could_heed_is_refused_elsewhere(tmp_path: Path, said: str) -> None:
+    for kind in ('run = "maskrcnn"', 'predictions = "there"'):
+        with pytest.raises(ConfigError, match="must be said of an arm with a model"):
+            config.read_study(study(tmp_path, back=f'[[arms]]\nname = "other"\n{kind}\n{said}\n'), [])
+
+
+def test_what_saw_tested_patients_is_trained_once(tmp_path: Path) -> None:
+    more = '[[arms]]\nname = "mean"\nrun = "leak"\nevaluate = false\nconfig = { combine = "mean" }\n'
+    read = config.read_study(study(tmp_path, front="seeds = [2, 3]\n", back=LEAK + more), [])
+    names = [arm.name for arm in read.arms]
+    assert {"leak", "mean", "unet-seed3"} <= set(names) and not {"leak-seed3", "mean-seed3"} & set(names)
+    assert read.recipe(read.arm("leak")).seed == 2
+
+
+def test_a_calibrated_rung_needs_somebody_to_calibrate_on(tmp_path: Path) -> None:
+    path = study(tmp_path, back='[[ladder]]\nname = "r"\narm = "unet"\nthreshold = "calibrated"\n')
+    text = path.read_text()
+    assert "calibration = " in text
+    path.write_text(re.sub(r"calibration = \d+, ", "", text))
+    with pytest.raises(ConfigError, match="no part is called calibration"):
+        config.read_study(path, [])
+
+
+def test_a_leak_needs_the_scans_own_slices(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"leave \[view\] slice_mm out"):
+        config.read_study(study(tmp_path, back=LEAK), ["view.slice_mm=4.0"])
 
 
 def test_what_is_a_default_may_be_said(tmp_path: Path) -> None:
@@ -109,3 +146,25 @@ def test_a_preset_changes_defaults_and_what_is_said_counts(tmp_path: Path) -> No
     assert train.lr == pytest.approx(0.02 / 16 * 2)  # proportional to the batch of 2
     assert (train.steps, train.warmup) == (4, 1)  # the study's own
     assert read.recipe(read.arm("maskrcnn")).train.optimiser == "adamw"
+
+
+def test_an_arm_may_go_back_to_the_other_preset(tmp_path: Path) -> None:
+    more = '[[arms]]\nname = "other"\nmodel = "maskrcnn"\ntrain = { preset = "adamw" }\n'
+    path = study(tmp_path, back=more)
+    path.write_text(path.read_text().replace("[budget]\n", '[budget]\npreset = "torchvision"\n'))
+    read = config.read_study(path, [])
+    assert read.recipe(read.arm("unet")).train.optimiser == "sgd"
+    train = read.recipe(read.arm("other")).train
+    assert (train.optimiser, train.lr, train.schedule, train.clip) == ("adamw", 1e-3, "cosine", 5.0)
+
+
+@pytest.mark.parametrize("value", [{"preset": ["adamw"]}, {"preset": "torchvision", "batch": "x"}, {"preset": "best"}])
+def test_a_preset_of_another_kind_is_one_sentence(value: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        parse(TrainConfig, value, where="[budget]")
+
+
+def test_the_warmup_of_a_preset_fits_the_steps_whatever_else_is_said() -> None:
+    assert TrainConfig(preset="torchvision", steps=200, lr=0.01).warmup == 7
+    assert TrainConfig(preset="torchvision", steps=100_000).warmup == 1000
+    assert TrainConfig(preset="torchvision", warmup=3).warmup == 3

@@ -10,6 +10,7 @@ import pytest
 
 from missrate.core import store
 from missrate.core.errors import ProvenanceError
+from missrate.core.types import OperatingPoint
 from missrate.study import config, leak, runner, work
 from missrate.study.layout import Layout
 from missrate.study.plan import plan
@@ -45,8 +46,23 @@ def test_the_comparison_holds_every_seed_and_the_tables_the_first(whole: tuple[P
     values = comparison["rates"]["unet"]["voxel_precision"]["seeds"]["values"]
     assert len(values) == 2
     page = (whole[1] / "report" / "index.html").read_text()
-    assert "Every arm was trained 2 times" in page and "What each correction does" in page
+    assert "trained here was trained 2 times" in page and "What each correction does" in page
     assert "maskrcnn-seed1" not in page.split("The whole study as it ran")[0]
+    who = page[page.index("Who misses what") : page.index("exact test looks")]
+    assert who.count("seed 1<") == who.count("seed 2<") >= 2
+
+
+def test_seeds_are_compared_at_one_kind_of_point() -> None:
+    def points(*thresholds: float | None) -> list[OperatingPoint]:
+        made = [OperatingPoint(name, {None: t}, "fixed") for name, t in zip(("chosen", "0.5"), thresholds, strict=True)]
+        return sorted(made, key=lambda point: point.thresholds[None] is None)
+
+    def name(*seeds: list[OperatingPoint]) -> set[str]:
+        return {point.name for point in work._common_point(list(seeds))}
+
+    assert name(points(0.3, 0.5), points(0.4, 0.5)) == {"chosen"}
+    assert name(points(0.3, 0.5), points(None, 0.5)) == name(points(None, 0.5), points(0.4, 0.5)) == {"0.5"}
+    assert len(name(points(0.3, None), points(None, 0.5))) == 1
 
 
 def test_further_seeds_are_other_weights_on_the_same_split(whole: tuple[Path, Path]) -> None:
@@ -70,7 +86,7 @@ def test_a_leak_takes_the_first_slices_and_is_tested_on_the_rest(whole: tuple[Pa
     assert [leading[name] for name in names] == sorted((leading[name] for name in names), key=lambda n: n == 0)
     assert all(tested[name] == leading[name] for name in tested)
     rung = _ladder(out)["published"]
-    assert rung["thresholds"] == [0.5] and rung["slices_counted"] == "with_lesion"
+    assert rung["thresholds"] == [0.5] and rung["reason"] is None and rung["slices_counted"] == "with_lesion"
     provenance = store.read_json(out / "runs" / "leak" / "all" / "seed0" / "provenance.json")
     assert len(provenance["patients"]["target"]) == sum(n > 0 for n in leading.values())
 

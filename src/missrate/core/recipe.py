@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import Field, field_validator, model_validator
@@ -18,7 +18,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "torchvision": {
         "optimiser": "sgd",
         "weight_decay": 1e-4,
-        "warmup": 1000,
         "schedule": "steps",
         "clip": 0.0,
         "shift_hu": 0.0,
@@ -60,20 +59,14 @@ class TrainConfig(Frozen):
     validate_every: int = Field(default=50, ge=1)
     snapshot_every: int = Field(default=50, ge=1)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _preset(cls, given: Any) -> Any:
-        """The preset's values where nothing was given; its rate is proportional to the batch."""
-        if not isinstance(given, dict) or given.get("preset") not in PRESETS:
-            return given
-        values = PRESETS[given["preset"]] | given
-        if given["preset"] == "torchvision" and "lr" not in given:
-            batch = given.get("batch", cls.model_fields["batch"].default)
-            values["lr"] = TORCHVISION_LR * batch
-            if "warmup" not in given:
-                steps = given.get("steps", cls.model_fields["steps"].default)
-                values["warmup"] = min(1000, max(1, steps // 26))
-        return values
+    @model_validator(mode="after")
+    def _preset(self) -> Self:
+        """The preset's values where nothing was given. They do not count as given: an arm can change presets."""
+        values = dict(PRESETS[self.preset])
+        if self.preset == "torchvision":
+            values |= {"lr": TORCHVISION_LR * self.batch, "warmup": min(1000, max(1, self.steps // 26))}
+        self.__dict__.update({key: value for key, value in values.items() if key not in self.model_fields_set})
+        return self
 
 
 class PredictConfig(Frozen):

@@ -60,10 +60,11 @@ def measure(cases: Sequence[SliceCounts], rung: Rung, *, resamples: int, seed: i
     """The four rates of a rung, each with its interval over patients, how many slices (or none) were left out, and n.
 
     {"patients", "slices", "metrics": {name: {"value", "ci95", "undefined"}}}; a rate of nothing has the value None.
-    ``undefined``: slices whose own rate is 0/0, which a mean over slices drops.
+    ``undefined``: slices that a mean over slices dropped, since their own rate is 0/0.
     """
     seen = [case.of(case.true_positives + case.false_negatives > 0) for case in cases]
     kept = seen if rung.slices == "with_lesion" else list(cases)
+    kept = [case for case in kept if case.true_positives.size]
     patients = sorted({case.patient_id for case in kept})
     weights_BP = patient_weights(len(patients), resamples, seed)
     metrics = {}
@@ -88,9 +89,9 @@ def _sums(
     numerator_P, denominator_P, undefined = np.zeros(len(patients)), np.zeros(len(patients)), 0
     for case in cases:
         above_Z, below_Z = _rate(case, metric)
-        undefined += int((below_Z == 0).sum())
         if by_slice:
             defined_Z = below_Z > 0
+            undefined += int((~defined_Z).sum())
             above_Z, below_Z = above_Z[defined_Z] / below_Z[defined_Z], np.ones(int(defined_Z.sum()))
         numerator_P[index[case.patient_id]] += above_Z.sum()
         denominator_P[index[case.patient_id]] += below_Z.sum()

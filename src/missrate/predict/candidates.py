@@ -85,8 +85,11 @@ def preview(image_XYZ: NDArray[np.int16], mask_XYZ: NDArray[np.bool_], found: li
         low, high = WINDOW_HU
         grey = np.clip((image_XYZ[:, :, z].astype(np.float32) - low) / (high - low), 0, 1) * 255
         seen = Image.fromarray(np.rint(_upright(grey)).astype(np.uint8)).resize((width, height))
-        marked = Image.fromarray(_upright(mask_XYZ[:, :, z])).resize((width, height), Image.Resampling.NEAREST)
-        inside = np.asarray(marked)
+        # Averaged, so that a single voxel is still seen where the picture is coarser than the scan.
+        marked = Image.fromarray(_upright(mask_XYZ[:, :, z]).astype(np.uint8) * 255).resize(
+            (width, height), Image.Resampling.BOX
+        )
+        inside = np.asarray(marked) > 0
         colours = np.repeat(np.asarray(seen)[:, :, None], 3, axis=2)
         colours[inside & ~binary_erosion(inside, iterations=2)] = OUTLINE
         page.paste(Image.fromarray(colours), (width * place, 0))

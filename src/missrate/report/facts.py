@@ -325,12 +325,14 @@ def _seeds_said(material: Material) -> str:
     count = max(material.comparison["seeds"].values(), default=1)
     if count > 1:
         return (
-            f"Every arm was trained {count} times: differences, ranks and the table of seeds hold all of them, while "
-            "tables at an operating point, curves and pictures show the first."
+            f"Every arm that is trained here was trained {count} times: differences, ranks and the table of seeds hold "
+            "all of them, while tables at an operating point, curves, ladders, promises and pictures show the first."
         )
+    every = [run.provenance.get("seed") for runs in material.runs.values() for run in runs]
+    seeds = sorted({int(material.split["seed"]) if seed is None else int(seed) for seed in every})
     return (
-        f"One seed ({material.split['seed']}) split the patients and trained every arm once per fold: the "
-        "intervals hold the spread between patients, not the spread between trainings."
+        f"One seed ({', '.join(map(str, seeds))}) trained every arm once per fold: the intervals hold the spread "
+        "between patients, not the spread between trainings."
     )
 
 

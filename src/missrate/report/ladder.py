@@ -63,6 +63,8 @@ def drawing(material: Material) -> Drawing | None:
 
 
 def _how(rung: Json) -> str:
+    if rung["reason"]:
+        return str(rung["reason"])
     parts = [f"threshold {', '.join(f'{value:.3g}' for value in rung['thresholds'])}"]
     if rung["threshold"] == "calibrated":
         parts[0] += " (calibrated)"

@@ -201,7 +201,10 @@ def read(
 def _first_seeds(comparison: Json) -> Json:
     """What belongs to one training stands under the arm's own name, too."""
     for arm, seeds in comparison["seeds"].items():
-        for held in (comparison[key] for key in ("works", "works_because", "curves")):
+        found = comparison["matched"]
+        tables = [found[key] for key in ("by_false_positives_per_scan", "by_false_positive_ml_per_scan")]
+        tables += [found["by_lesion_miss_rate"]["arms"], *(comparison[k] for k in ("works", "works_because", "curves"))]
+        for held in tables:
             if seeds > 1 and f"{arm} seed 1" in held:
                 held[arm] = held[f"{arm} seed 1"]
     return comparison

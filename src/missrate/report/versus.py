@@ -1,5 +1,6 @@
 """The paired comparison as tables: differences, who misses what, and all arms at equal cost. Copies, never computes."""
 
+from dataclasses import replace
 from typing import Any
 
 from missrate.report.material import Arm, Material
@@ -88,17 +89,8 @@ def who_misses(material: Material) -> Table:
     rows = []
     for arm in material.arms:
         comparison = material.comparison["comparisons"].get(arm.name, {})
-        if "patients" not in comparison:
-            continue
-        patients, lesions = comparison["patients"], comparison["lesions"]
-        kinds = ("missed_by_arm_only", "missed_by_against_only", "missed_by_both")
-        counts = [str(patients[kind]) for kind in (*kinds, "missed_by_neither")]
-        tested = [p_value(patients["p"]), p_value(patients.get("p_holm")), " ".join(_verdict(patients))]
-        found = [str(lesions[kind]["count"]) for kind in kinds]
-        works = [_works(material.comparison, arm.name)] if baseline else []
-        rows.append(
-            [_arm(arm, material), *(Cell(t) for t in (*found, *counts, *tested[:2])), text_cell(tested[2]), *works]
-        )
+        for seed, each in enumerate(comparison.get("by_seed", [comparison] if "patients" in comparison else []), 1):
+            rows.append(_who(arm, material, each, seed=seed if "by_seed" in comparison else None, works=baseline))
     read = (
         f"Ref = {against}. McNemar's exact test looks only at patients missed by one of the two. False positives stand "
         "in the tables above."
@@ -113,6 +105,21 @@ def who_misses(material: Material) -> Table:
     if baseline:
         head, groups = [*head, "works"], [*groups, ("", 1)]
     return Table(f"Who misses what, against {against}", head, rows, read, groups)
+
+
+def _who(arm: Arm, material: Material, comparison: Json, *, seed: int | None, works: bool) -> list[Cell]:
+    """The row of one training against one of the reference arm."""
+    patients, lesions = comparison["patients"], comparison["lesions"]
+    kinds = ("missed_by_arm_only", "missed_by_against_only", "missed_by_both")
+    counts = [str(patients[kind]) for kind in (*kinds, "missed_by_neither")]
+    holm = p_value(patients["p_holm"]) if "p_holm" in patients else "not corrected"
+    verdict = " ".join(_verdict(patients)) if "p_holm" in patients else ""
+    found = [str(lesions[kind]["count"]) for kind in kinds]
+    cells = [*(Cell(t) for t in (*found, *counts, p_value(patients["p"]), holm)), text_cell(verdict)]
+    if works:
+        cells.append(_works(material.comparison, arm.name if seed is None else f"{arm.name} seed {seed}"))
+    name = _arm(arm, material)
+    return [name if seed is None else replace(name, below=(*name.below, f"seed {seed}")), *cells]
 
 
 def matched(material: Material) -> Table:
@@ -189,6 +196,7 @@ def _verdict(block: Json) -> list[str]:
 
 
 def _works(comparison: Json, name: str) -> Cell:
+    name = name if name in comparison.get("works", {}) else name.rpartition(" seed ")[0] or name
     verdict = comparison.get("works", {}).get(name)
     reason = comparison.get("works_because", {}).get(name, {}).get("reason")
     return text_cell({True: "yes", False: "no"}.get(verdict, f"undefined: {reason or 'not asked'}"))

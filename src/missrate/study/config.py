@@ -57,6 +57,15 @@ class ArmConfig(Frozen):
     def _one_kind(self) -> Self:
         if sum(value is not None for value in (self.model, self.run, self.predictions)) != 1:
             raise ValueError("must have exactly one of model, run, predictions")
+        if self.model is None:
+            own = {"loss", "init", "source", "train", "view", "split"}
+            stated = sorted(
+                key
+                for key in own
+                if getattr(self, key) != type(self).model_fields[key].get_default(call_default_factory=True)
+            )
+            if stated:
+                raise ValueError(f"{', '.join(stated)} must be said of an arm with a model: nothing is trained here")
         if "*" in self.name and self.predictions is None:
             raise ValueError("a name with * must have predictions whose last part is *")
         return self
@@ -148,7 +157,12 @@ class StudyConfig(Frozen):
                 f'an arm with split = "slices" is tested on patients that it saw: {wrong[0]} must have '
                 "evaluate = false, no source, and serve a ladder only"
             )
+        if leaky and self.view.slice_mm is not None:
+            raise ValueError('an arm with split = "slices" must see the scan\'s own slices: leave [view] slice_mm out')
         for arm in self.arms:
+            parent = next((one for one in self.arms if f"arm:{one.name}" == arm.init), None)
+            if arm.split == "slices" and parent is not None and parent.source in (None, self.partition.source):
+                raise ValueError(f"{arm.name} must begin from weights of another source: {parent.name} saw this one")
             if arm.init.removeprefix("arm:") in leaky:
                 raise ValueError(f"{arm.name} must not begin from {arm.init[4:]}, which saw tested patients")
         for rung in self.ladder:
@@ -157,6 +171,8 @@ class StudyConfig(Frozen):
                 raise ValueError(f"rung {rung.name!r} must be of an evaluated arm, and {rung.arm!r} is none")
             if rung.threshold == "calibrated" and rung.arm in leaky:
                 raise ValueError(f"rung {rung.name!r}: an arm that saw tested patients has no calibrated threshold")
+            if rung.threshold == "calibrated" and not self.calibrates:
+                raise ValueError(f"rung {rung.name!r} must have a number as threshold: no part is called calibration")
 
     def _require_training_patients(self) -> None:
         if self.trains and (self.split is None or (self.split.parts is not None and not self.split.parts.get("train"))):
@@ -166,6 +182,12 @@ class StudyConfig(Frozen):
     def trains(self) -> bool:
         """Whether any arm is trained here; otherwise sources need no images."""
         return any(arm.model is not None for arm in self.arms)
+
+    @property
+    def calibrates(self) -> bool:
+        """With folds the other folds calibrate; without, a calibration part must exist."""
+        split = self.split
+        return split is not None and (split.folds is not None or bool((split.parts or {}).get("calibration")))
 
     @property
     def partition(self) -> SplitConfig:
@@ -302,13 +324,20 @@ def _expanded(arm: ArmConfig, folder: Path, sources: list[str]) -> list[ArmConfi
 
 
 def _seeded(arms: tuple[ArmConfig, ...], seeds: tuple[int, ...]) -> tuple[ArmConfig, ...]:
-    """Every arm with the first seed, and after them all a copy for each further one that begins from its own kind."""
+    """Every arm with the first seed, and after them all a copy for each further one that begins from its own kind.
+
+    Not of predictions, and not of what saw tested patients: a ladder takes one training.
+    """
+    by_hand = [arm.name for arm in arms if arm.seed is not None or arm.repeats is not None]
+    if by_hand:
+        raise ConfigError(f"seeds must stand at the top of the study. Got seed or repeats in arm {by_hand[0]!r}.")
     if not seeds:
         return arms
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds must differ. Got {', '.join(map(str, seeds))}.")
-    fixed = {arm.name for arm in arms if arm.predictions is not None}
-    result = [arm if arm.name in fixed else arm.model_copy(update={"seed": seeds[0]}) for arm in arms]
+    fixed = {arm.name for arm in arms if arm.predictions is not None or arm.split == "slices"}
+    fixed |= {arm.name for arm in arms if arm.run in fixed}
+    result = [arm.model_copy(update={"seed": None if arm.predictions else seeds[0]}) for arm in arms]
     for seed in seeds[1:]:
         for arm in (arm for arm in arms if arm.name not in fixed):
             changes = {"name": f"{arm.name}-seed{seed}", "seed": seed, "repeats": arm.name}

@@ -27,8 +27,8 @@ class Layout:
 
     @property
     def calibrates(self) -> bool:
-        """With folds the other folds calibrate; without, a calibration part must exist."""
-        return self.folds != [None] or bool((self.study.partition.parts or {}).get("calibration"))
+        """Whether there are operating points."""
+        return self.study.calibrates
 
     def training_folds(self, arm: ArmConfig) -> list[Fold]:
         """A run on another source sees none of the split patients, so one run serves all folds; a leak has no folds."""

@@ -1,7 +1,6 @@
 """A fault on purpose: slices, not patients, are divided between training and test, in the order of their names."""
 
 from missrate.core import store
-from missrate.core.errors import ConfigError
 from missrate.study.layout import Layout
 
 
@@ -16,10 +15,8 @@ def leading_slices(layout: Layout) -> dict[str, int]:
     """How many of its first slices each case gives to the training; what is left is tested.
 
     The share of slices is that of the training patients (of a study of folds: all but one fold). One case is cut in
-    two; a patient with several scans may leak more. Raises ConfigError where the view changes the slices.
+    two; a patient with several scans may leak more.
     """
-    if layout.study.view.slice_mm is not None:
-        raise ConfigError('An arm with split = "slices" must see the scan\'s own slices. Got [view] slice_mm.')
     manifest = store.Prepared(layout.prepared(layout.study.partition.source)).manifest()
     depth = {case["case_id"]: int(case["grid"]["shape"][2]) for case in manifest["cases"]}
     folds = [fold for fold in layout.folds if fold is not None]

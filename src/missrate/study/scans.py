@@ -98,6 +98,7 @@ def _write(path: Path, values: NDArray[Any], affine: NDArray[np.float64], dtype:
 def _packed(values: NDArray[Any], affine: NDArray[np.float64], dtype: np.dtype[Any]) -> Iterator[bytes]:
     header = nib.Nifti1Image(np.broadcast_to(np.zeros(1, dtype), values.shape), affine).header
     header.set_data_offset(HEADER_BYTES)
+    header.set_slope_inter(1.0, 0.0)
     packer = zlib.compressobj(1, wbits=31)  # gzip, without a time: equal values, equal bytes
     yield packer.compress(header.binaryblock.ljust(HEADER_BYTES, b"\0"))
     for index in range(values.shape[2]):

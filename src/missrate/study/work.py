@@ -272,14 +272,16 @@ def climb(
     data, rows = store.Prepared(prepared), []
     for rung, predictions, first in rungs:
         absent = [case_id for case_id, path in predictions.items() if not path.exists()]
-        counted, thresholds = [], {}
+        counted: list[ladder.SliceCounts] = []
+        thresholds, reason = {}, None
         for case_id in (c for c in predictions if c not in absent):
             if rung.threshold == "calibrated":
                 threshold = point_files.read(points[rung.arm]).thresholds[folds[case_id]]
             else:
                 threshold = rung.threshold
             if threshold is None:
-                raise InputError(f"Rung {rung.name!r} must have a calibrated threshold. Got none for {rung.arm}.")
+                counted, reason = [], f"{rung.arm} has no calibrated threshold"
+                break
             thresholds[str(folds[case_id])] = threshold
             label = data.load_label(case_id)
             predicted = store.read_prediction(predictions[case_id])
@@ -297,7 +299,7 @@ def climb(
         used = sorted(set(thresholds.values()))
         said = rung.model_dump(mode="json")
         said["slices_counted"] = said.pop("slices")
-        rows.append({**said, **measured, "thresholds": used, "absent": absent})
+        rows.append({**said, **measured, "thresholds": used, "absent": absent, "reason": reason})
     store.write_json(out, {"schema": LADDER, "resamples": resamples, "rungs": rows})
 
 
@@ -313,13 +315,23 @@ def compare_arms(
     """Writes ``comparison.json`` over all arms; of each the statistics, and the points, of every seed."""
     loaded = {arm: [load_statistics(paths) for paths in each] for arm, each in arms.items()}
     primary = {
-        arm: [
-            answerable(order_points(own, fixed, folds), cases)[0]
-            for own, cases in zip(points[arm], loaded[arm], strict=True)
-        ]
+        arm: _common_point(
+            [
+                answerable(order_points(own, fixed, folds), cases)
+                for own, cases in zip(points[arm], loaded[arm], strict=True)
+            ]
+        )
         for arm in arms
     }
     store.write_json(out, compare.compare(loaded, primary, leave_out=True, **about))
+
+
+def _common_point(seeds: list[list[OperatingPoint]]) -> list[OperatingPoint]:
+    """Of each seed the point of one name: the first that has its thresholds in every seed, or else the first."""
+    by_name = [{point.name: point for point in each} for each in seeds]
+    whole = (p.name for p in seeds[0] if all(None not in own[p.name].thresholds.values() for own in by_name))
+    name = next(whole, seeds[0][0].name)
+    return [own[name] for own in by_name]
 
 
 def draw_report(out: Path, inputs: dict[str, Any]) -> None:

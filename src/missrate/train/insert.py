@@ -3,6 +3,7 @@
 What a paste changes is the difference between a donor's lesion and the organ around it; whatever the host's scanner
 did to the organ stays. Donors and hosts are the cases that a training was given, so nothing comes from a patient who
 is validated, calibrated or tested on. All randomness comes from the generator.
+A lesion is pasted voxel for voxel: where cases differ in spacing and the view keeps that, its millimetres change.
 
 Shape letters: X right, Y anterior, Z superior.
 """

@@ -9,7 +9,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +102,14 @@ class _Loop:
 
     def go(self, cases: list[ViewedCase], validation: list[ViewedCase], progress: Progress | None) -> None:
         """The steps that are left."""
+        with closing(Board(self.run, kept.step)) as board:
+            self._go(cases, validation, progress, board)
+
+    def _go(
+        self, cases: list[ViewedCase], validation: list[ViewedCase], progress: Progress | None, board: Board
+    ) -> None:
         config, kept = self.config, self.kept
-        began, board = time.perf_counter() - kept.seconds, Board(self.run, kept.step)
+        began = time.perf_counter() - kept.seconds
         name, shown = ("validation", validation) if validation else ("training", cases)
         self.model.train()
         for data in batches(cases, self.recipe, range(kept.step, config.steps)):
@@ -121,7 +127,6 @@ class _Loop:
                 save_snapshot(self.run, self.snapshot(), self.identity)
             if progress is not None:
                 progress(kept.step, config.steps)
-        board.close()
 
     def _step(self, step: int, data: Batch) -> dict[str, Any]:
         """One update and its line in the log; ``step`` counts from 0, lines from 1. Raises TrainingError."""
@@ -192,6 +197,7 @@ def _provenance(recipe: Recipe, given: dict[str, Any], fabric: Any, arm_weights:
         **given,
         "schema": store.PROVENANCE,
         "init": recipe.init,
+        "seed": recipe.seed,
         "arm_weights": store.hash_file(arm_weights) if arm_weights is not None and arm_weights.is_file() else None,
         "versions": versions(),
         "device": name,
