@@ -102,7 +102,7 @@ class _Loop:
 
     def go(self, cases: list[ViewedCase], validation: list[ViewedCase], progress: Progress | None) -> None:
         """The steps that are left."""
-        with closing(Board(self.run, kept.step)) as board:
+        with closing(Board(self.run, self.kept.step)) as board:
             self._go(cases, validation, progress, board)
 
     def _go(
