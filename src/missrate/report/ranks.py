@@ -139,4 +139,5 @@ def _seed(rate: Json | None, metric: str) -> Cell:
         return Cell(form(rate["value"]), ("one seed",))
     each = ", ".join("undefined" if value is None else form(value) for value in given["values"])
     sd = (given["spread"] or {}).get("sd")
+    sd = 0.0 if sd is not None and sd < 1e-12 else sd  # equal values, but for rounding
     return Cell(form(rate["value"]), (each, "no spread" if sd is None else f"sd {form(sd)}"))
