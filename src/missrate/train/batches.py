@@ -44,21 +44,14 @@ def batch(cases: Sequence[ViewedCase], recipe: Recipe, step: int, grouped: Group
     ``lesion_share`` of the slices hold a lesion (see ``lesion_slices``) and so do their patches; the rest is drawn
     from all slices, healthy ones included. Each time a patient is drawn first, all alike, then a scan of that
     patient, then a slice. Of the slices with a lesion ``insertion`` (a probability for each) show one that was pasted
-    into the organ of some patient, see ``insert``; where no place is found, a lesion where it is.
-    Patches measure ``patch_px``, or else the largest slice of all cases; smaller slices are
-    padded with air. ``grouped``: the cases, if they were grouped before.
+    into the organ of some patient, see ``insert``; where no place is found, a lesion where it is. Patches measure
+    ``patch_px``, or else the largest slice of all cases; smaller slices are padded with air. ``grouped``: the cases, if
+    they were grouped before.
     Raises InputError without cases, or when lesion slices are wanted and no case has one.
     """
     how = _augmentation(recipe, patch_size(cases, recipe))
     rng = seed.generator(recipe.seed, "batch", step)
-    return _draw(
-        grouped or Grouped.of(cases),
-        recipe,
-        how,
-        rng,
-        lesion_share=recipe.train.lesion_share,
-        insertion=recipe.train.insertion,
-    )
+    return _draw(grouped or Grouped.of(cases), recipe, how, rng)
 
 
 def volume_batch(
@@ -74,14 +67,7 @@ def volume_batch(
     """
     rng = seed.generator(recipe.seed, "batch", step)
     how = _augmentation(recipe, patch_voxels)
-    return _draw(
-        grouped or Grouped.of(cases),
-        recipe,
-        how,
-        rng,
-        lesion_share=recipe.train.lesion_share,
-        insertion=recipe.train.insertion,
-    )
+    return _draw(grouped or Grouped.of(cases), recipe, how, rng)
 
 
 def _augmentation(recipe: Recipe, patch_px: tuple[int, ...]) -> Augmentation:
@@ -96,9 +82,10 @@ def validation_batch(cases: Sequence[ViewedCase], recipe: Recipe, number: int) -
     """
     how = Augmentation(patch_size(cases, recipe))
     grouped = Grouped.of(cases)
-    lesion_share = recipe.train.lesion_share if grouped.diseased else 0.0
+    shares = {"insertion": 0.0, "lesion_share": recipe.train.lesion_share if grouped.diseased else 0.0}
     rng = seed.generator(recipe.seed, "validation", number)
-    return _draw(grouped, recipe, how, rng, lesion_share=lesion_share, insertion=0.0)
+    as_they_are = recipe.model_copy(update={"train": recipe.train.model_copy(update=shares)})
+    return _draw(grouped, as_they_are, how, rng)
 
 
 def batches(cases: Sequence[ViewedCase], recipe: Recipe, steps: Iterable[int]) -> Iterator[Batch]:
@@ -136,16 +123,9 @@ def lesion_slices(size: int, lesion_share: float, rng: np.random.Generator) -> i
     return min(size, int(size * lesion_share + rng.random()))
 
 
-def _draw(
-    grouped: Grouped,
-    recipe: Recipe,
-    how: Augmentation,
-    rng: np.random.Generator,
-    *,
-    lesion_share: float,
-    insertion: float,
-) -> Batch:
+def _draw(grouped: Grouped, recipe: Recipe, how: Augmentation, rng: np.random.Generator) -> Batch:
     size, flat = recipe.train.batch, len(how.patch_px) == 2
+    lesion_share, insertion = recipe.train.lesion_share, recipe.train.insertion
     if lesion_share > 0 and not grouped.diseased:
         raise InputError(
             f"Training with lesion_share {lesion_share:g} must get a case with a lesion. Got "
