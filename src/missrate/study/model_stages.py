@@ -117,13 +117,13 @@ def predict_leak(layout: Layout, name: str) -> Stage:
     arm, folder, source = layout.study.arm(name), layout.predictions(name, None), layout.study.partition.source
     applied = layout.study.reused(arm) if arm.run else layout.study.recipe(arm)
     trained = arm.run or name
-    shared = arguments(run=layout.run(trained, None), recipe=applied, source=source, views_folder=layout.views(source))
+    views = layout.views(source)
+    shared = arguments(run=layout.run(trained, None), recipe=applied, source=source, views_folder=views, leaks=True)
 
     def cases() -> list[str]:
         return list(leak.tested(layout))
 
     def tasks() -> list[Task]:
-        shared["leaks"] = True
         return [
             Task(f"predict {name} {c}", work.predict, shared | arguments(case_id=c, out=folder / f"{c}.b2nd"))
             for c in cases()
