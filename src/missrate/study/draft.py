@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,11 @@ def _sampling(seen: Json) -> tuple[float | None, int]:
 
 def _steps(patch: int, *, folds: int) -> int:
     """As many as fit into the time, in steps of 50: no promise, `--dry-run` says what they cost."""
-    share = patch * patch / estimate.PIXELS
-    per_step = 8 * share * (2 * estimate.SECONDS_PER_IMAGE["maskrcnn"] + estimate.SECONDS_PER_IMAGE["unet2d"])
-    steps = HOURS * 3600 * default_workers() / (per_step * folds)
+    small = tomllib.loads(SMALL)["models"]["maskrcnn"]
+    per_image = 2 * estimate.per_image("maskrcnn", small, (patch, patch)) + estimate.per_image(
+        "unet2d", {}, (patch, patch)
+    )
+    steps = HOURS * 3600 * default_workers() / (8 * per_image * folds)
     return int(min(4000, max(100, steps // 50 * 50)))
 
 
