@@ -81,3 +81,14 @@ def test_each_seed_may_have_its_own_point_and_all_must_hold_the_same_cases() -> 
         compared({"a": REFERENCE, "b": [ONE, ALL[:7]]})
     with pytest.raises(InputError, match="same reference"):
         compared({"a": REFERENCE, "b": [ONE, arm(*[NONE] * 8, reference="##...#..")]})
+
+
+def test_one_training_applied_in_two_ways_draws_one_seed_for_both() -> None:
+    both: dict[str, Given] = {"a": [REFERENCE, ALL], "b": [REFERENCE, ALL]}
+
+    def interval(**trained: str) -> list[float]:
+        found = compared(both, trained=trained)["comparisons"]["b"]["metrics"]["lesion_miss_rate"]["pooled"]["ci95"]
+        return list(found)
+
+    assert interval() == [-1.0, 1.0]
+    assert interval(a="a", b="a") == [0.0, 0.0]

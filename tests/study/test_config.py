@@ -87,6 +87,37 @@ def test_arms_that_cannot_be_compared_are_refused(tmp_path: Path, arm: str, mess
         config.read_study(study(tmp_path, back=LEAK + more), [])
 
 
+@pytest.mark.parametrize("front", ["", "seeds = [0, 1]\n"])
+def test_steps_are_justified_by_a_chain_and_never_by_themselves(tmp_path: Path, front: str) -> None:
+    # Pretrained and fine-tuned, 8 steps in all, stand against 8 steps from random weights; nothing has 100.
+    def arms(*steps: int) -> str:
+        more = '[[arms]]\nname = "other{0}"\nmodel = "unet2d"\ntrain = {{ steps = {0} }}\n'
+        return "".join(more.format(n).replace(f"other{n}", f"other{k}") for k, n in enumerate(steps))
+
+    read = config.read_study(study(tmp_path), [])
+    assert config.total_steps(read, read.arm("maskrcnn")) == 8
+    config.read_study(study(tmp_path, front=front, back=arms(8)), [])
+    for wrong in ((100,), (100, 100)):
+        with pytest.raises(ConfigError, match=r"steps must equal .* together \(8\)\. Got 100 in 'other0'"):
+            config.read_study(study(tmp_path, front=front, back=arms(*wrong)), [])
+
+
+def test_a_norm_holds_for_what_an_arm_begins_from(tmp_path: Path) -> None:
+    text = study(tmp_path).read_text()
+    path = tmp_path / "other.toml"
+    path.write_text(text.replace('name = "pretrain"', 'name = "pretrain"\nconfig = { norm = "group" }', 1))
+    with pytest.raises(ConfigError, match=r"must share 'norm'. Got .'batch', 'group'."):
+        config.read_study(path, [])
+
+
+def test_one_run_cannot_begin_from_those_of_folds(tmp_path: Path) -> None:
+    text = re.sub(r"parts = .*", "folds = 3", study(tmp_path).read_text())
+    path = tmp_path / "folds.toml"
+    path.write_text(text + '[[arms]]\nname = "on"\nsource = "source"\nmodel = "unet2d"\ninit = "arm:unet"\n')
+    with pytest.raises(ConfigError, match="on is trained once, on source, and must not begin from unet"):
+        config.read_study(path, [])
+
+
 @pytest.mark.parametrize(
     "said", ['view = { encoding = "picture" }', "train = { steps = 4 }", 'init = "arm:unet"', 'split = "slices"']
 )

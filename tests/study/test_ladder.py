@@ -10,7 +10,8 @@ import pytest
 
 from missrate.core import store
 from missrate.core.errors import ProvenanceError
-from missrate.core.types import OperatingPoint
+from missrate.core.ladder import Rung
+from missrate.core.types import LESION, OperatingPoint
 from missrate.study import config, leak, runner, work
 from missrate.study.layout import Layout
 from missrate.study.plan import plan
@@ -107,6 +108,34 @@ def test_a_rung_counts_what_the_evaluation_counts(whole: tuple[Path, Path]) -> N
     found, rung = summary["metrics"]["voxel_accuracy"]["pooled"], _ladder(whole[1])["corrected"]
     assert rung["thresholds"] == [summary["operating_point"]["threshold"]]
     assert rung["metrics"]["accuracy"]["value"] == pytest.approx(found["value"], abs=1e-12)
+
+
+def test_rungs_count_the_same_patients_though_one_was_not_predicted(whole: tuple[Path, Path], tmp_path: Path) -> None:
+    layout = Layout(config.read_study(whole[0], []), whole[1])
+    cases = layout.cases("test")
+    ill = next(
+        case_id
+        for case_id in cases
+        if (store.Prepared(layout.prepared("target")).load_label(case_id).values_XYZ == LESION).any()
+    )
+    found = {case_id: layout.predictions("maskrcnn", None) / f"{case_id}.b2nd" for case_id in cases}
+    rungs: list[tuple[Rung, dict[str, Path], dict[str, int]]] = [
+        (Rung(name="whole", arm="maskrcnn"), found, {}),
+        (Rung(name="one absent", arm="maskrcnn"), found | {ill: tmp_path / "absent.b2nd"}, {}),
+    ]
+
+    def climbed(*, as_misses: bool) -> list[dict[str, Any]]:
+        given: dict[str, Any] = {"points": {}, "folds": dict.fromkeys(cases), "resamples": 50, "seed": 0}
+        work.climb(rungs, layout.prepared("target"), cases, out=tmp_path / "l.json", as_misses=as_misses, **given)
+        return list(store.read_json(tmp_path / "l.json")["rungs"])
+
+    whole_rung, other = climbed(as_misses=False)
+    assert (whole_rung["patients"], whole_rung["absent"]) == (other["patients"], other["absent"])
+    assert (other["patients"], other["absent"]) == (len(set(cases.values())) - 1, [ill])
+    whole_rung, other = climbed(as_misses=True)
+    assert whole_rung["patients"] == other["patients"] == len(set(cases.values()))
+    assert other["metrics"]["miss_rate"]["value"] >= whole_rung["metrics"]["miss_rate"]["value"]
+    assert other["absent"] == []
 
 
 def test_a_leaking_arm_stands_in_no_table(whole: tuple[Path, Path]) -> None:

@@ -41,13 +41,15 @@ def compare(
     subgroups: Columns | None = None,
     gate: Gate | None = None,
     leave_out: bool = False,
+    trained: Mapping[str, str] | None = None,
 ) -> Json:
     """Every arm against the arm ``against``, each at its own point; then all arms at matched false positives.
 
     An arm is a list of cases, or with several seeds a list of such lists: its estimate is the mean over seeds, its
     interval draws patients and a seed, and what belongs to one training (McNemar, curves, matched false positives)
     stands for each seed by itself. Differences are arm minus ``against``, so a negative miss rate is better. Patients
-    are resampled whole and together in all arms. Holm corrects over the comparisons with ``against``; ``pairs`` "all"
+    are resampled whole and together in all arms, and so are seeds where arms are one training applied in several ways
+    (``trained``: whose, of each such arm). Holm corrects over the comparisons with ``against``; ``pairs`` "all"
     adds every pair, corrected over all pairs. ``gate`` adds the regression gate. An arm ``works`` if it beats the arm
     ``baseline`` in voxel miss rate at the first of ``fp_ml_per_scan``; None where there is no such arm or no
     millimetres. The result holds no nan and depends on the arguments alone. Raises InputError unless all arms hold the
@@ -55,7 +57,7 @@ def compare(
     ``leave_out`` the cases that some arm lacks are compared in none, and named in ``left_out`` and in the answer.
     """
     arms, left_out = common_cases(arms) if leave_out else (arms, {})
-    made = ready_arms(arms, points, against, matching)
+    made = ready_arms(arms, points, against, matching, trained)
     reference, columns = made[against], subgroups or {}
     require_columns(reference, columns)
     weights_BP = patient_weights(len(reference.patients), resamples, seed)

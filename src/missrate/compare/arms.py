@@ -130,14 +130,18 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One model of a comparison: its runs, one for each seed."""
+    """One model of a comparison: its runs, one for each seed.
+
+    Arms whose ``trained`` is the same are one training applied in several ways, so a resample draws one seed for all.
+    """
 
     name: str
     runs: list[Run]
+    trained: str
     _known: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
 
     @staticmethod
-    def of(name: str, given: Given, point: Points, rule: Matching) -> "Arm":
+    def of(name: str, given: Given, point: Points, rule: Matching, trained: str | None = None) -> "Arm":
         """Raises InputError unless there is one operating point, or one for each seed."""
         seeds = _seeds(given)
         points = point if isinstance(point, list) else [point] * len(seeds)
@@ -145,7 +149,7 @@ class Arm:
             raise InputError(f"Arm {name} must have one operating point a seed. Got {len(points)} for {len(seeds)}.")
         names = [name] if len(seeds) == 1 else [f"{name} seed {k}" for k in range(1, len(seeds) + 1)]
         rows = zip(names, seeds, points, strict=True)
-        return Arm(name, [Run.of(label, cases, each, rule) for label, cases, each in rows])
+        return Arm(name, [Run.of(label, cases, each, rule) for label, cases, each in rows], trained or name)
 
     @property
     def patients(self) -> list[str]:
@@ -190,8 +194,14 @@ def stacked(each: Sequence[PerPatient]) -> tuple[Floats, Floats]:
     return np.stack([one.numerator for one in each]), np.stack([one.denominator for one in each])
 
 
-def ready_arms(arms: Mapping[str, Given], points: Mapping[str, Points], against: str, rule: Matching) -> dict[str, Arm]:
-    """The arms, once they can be compared.
+def ready_arms(
+    arms: Mapping[str, Given],
+    points: Mapping[str, Points],
+    against: str,
+    rule: Matching,
+    trained: Mapping[str, str] | None = None,
+) -> dict[str, Arm]:
+    """The arms, once they can be compared; ``trained`` as in ``compare``.
 
     Raises UnknownNameError when ``against`` is no arm or an arm has no point; InputError unless all arms, and all
     seeds of them, hold the same cases with the same reference.
@@ -201,7 +211,7 @@ def ready_arms(arms: Mapping[str, Given], points: Mapping[str, Points], against:
     without = [name for name in arms if name not in points]
     if without:
         raise UnknownNameError(f"Every arm must have an operating point. Got none for {', '.join(without)}.")
-    made = {name: Arm.of(name, given, points[name], rule) for name, given in arms.items()}
+    made = {name: Arm.of(name, given, points[name], rule, (trained or {}).get(name)) for name, given in arms.items()}
     runs = [run for arm in made.values() for run in arm.runs]
     for run in runs:
         _require_same_cases(run, made[against].runs[0])

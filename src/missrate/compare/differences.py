@@ -27,7 +27,7 @@ def pooled_difference(
 ) -> Json:
     """The difference of two ratios of sums, each resampled with the same patients; no interval from fewer than two."""
     mine, theirs = (
-        seed_ratio(*each, weights_BP, seed, arm=who.name) for each, who in zip(sums, (arm, against), strict=True)
+        seed_ratio(*each, weights_BP, seed, arm=who.trained) for each, who in zip(sums, (arm, against), strict=True)
     )
     return block(mine, theirs, test)
 

@@ -93,7 +93,7 @@ def _judge(
         return None
     sums = arm.sums(f"{asked.level}_miss_rate"), against.sums(f"{asked.level}_miss_rate")
     mine, theirs = (
-        seed_ratio(*each, weights_BP, seed, arm=who.name) for each, who in zip(sums, (arm, against), strict=True)
+        seed_ratio(*each, weights_BP, seed, arm=who.trained) for each, who in zip(sums, (arm, against), strict=True)
     )
     test = swap_test(sums, seed, draws, one_sided=True)
     limit = beyond(seed_difference(mine, theirs).draws_B, asked.margin, asked.confidence)

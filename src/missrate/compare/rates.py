@@ -27,7 +27,7 @@ SHOWN = {
 def over(arm: Arm, metric: str, average: str, weights_BP: NDArray[np.float64], seed: int) -> OverSeeds:
     """One metric of one arm over its seeds and the resamples; a mean over cases leaves out those that are undefined."""
     sums = arm.sums(metric) if average == "pooled" else mean_sums(arm, arm, metric)[0]
-    return seed_ratio(*sums, weights_BP, seed, arm=arm.name)
+    return seed_ratio(*sums, weights_BP, seed, arm=arm.trained)
 
 
 def rates(arm: Arm, weights_BP: NDArray[np.float64], seed: int) -> Json:

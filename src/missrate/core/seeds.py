@@ -28,7 +28,6 @@ class Spread:
 class OverSeeds:
     """A ratio over seeds; None where no seed is defined."""
 
-    arm: str
     per_seed: tuple[float | None, ...]
     undefined: int  # seeds that are 0/0: in neither the estimate nor the draws
     estimate: float | None  # mean over the defined seeds
@@ -59,8 +58,9 @@ def seed_ratio(
 
     Each resample draws one of the defined seeds and takes its ratio over the patients of ``weights_BP``, so that the
     interval is that of one further training on other patients: it holds the spread over seeds in full, not divided by
-    S. Arms with the same weights pair up by patient; each ``arm`` draws its seeds for itself. With one seed it is
-    ``ratio_interval``. Raises InputError for no seed or shapes that do not fit.
+    S. Arms with the same weights pair up by patient; only one training under several names has the same ``arm``, and
+    draws the same seeds. With one seed it is ``ratio_interval``. Raises InputError for no seed or shapes that do not
+    fit.
     """
     if numerator_SP.shape != denominator_SP.shape or numerator_SP.ndim != 2 or len(numerator_SP) == 0:
         raise InputError(
@@ -71,14 +71,13 @@ def seed_ratio(
     defined = np.flatnonzero(~np.isnan(ratio_1S[0]))
     per_seed = tuple(None if np.isnan(value) else float(value) for value in ratio_1S[0])
     if defined.size == 0:
-        return OverSeeds(arm, per_seed, len(per_seed), None, None, np.full(len(weights_BP), np.nan), None)
+        return OverSeeds(per_seed, len(per_seed), None, None, np.full(len(weights_BP), np.nan), None)
     ratio_BD = _ratios(numerator_SP[defined], denominator_SP[defined], weights_BP)
     drawn_B = generator(seed, "seeds", arm, defined.size).integers(0, defined.size, size=len(weights_BP))
     draws_B = ratio_BD[np.arange(len(weights_BP)), drawn_B]
     contribute = (denominator_SP[defined] != 0.0).sum(axis=1).min() >= 2
     values = ratio_1S[0, defined]
     return OverSeeds(
-        arm,
         per_seed,
         len(per_seed) - int(defined.size),
         float(values.mean()),
@@ -95,7 +94,6 @@ def seed_difference(first: OverSeeds, second: OverSeeds, confidence: float = 0.9
     """
     if first.draws_B.shape != second.draws_B.shape:
         raise InputError(f"Both arms must have the same resamples. Got {first.draws_B.size} and {second.draws_B.size}.")
-    assert first.arm != second.arm, "one arm's draws are not independent of themselves"
     draws_B = first.draws_B - second.draws_B
     if first.estimate is None or second.estimate is None:
         return SeedDifference(None, draws_B, None)

@@ -144,6 +144,7 @@ class StudyConfig(Frozen):
             raise ValueError("at least one arm must be evaluated")
         _require("arm of a rung", [rung.arm for rung in self.ladder], [*names, *self.null_arms()])
         self._require_no_leak_in_tables()
+        self._require_one_run_to_begin_from()
         if self.evaluate.certify and not (self.split and (self.split.parts or {}).get("calibration")):
             raise ValueError("[evaluate] certify must have a calibration part; out-of-fold maps are never certified")
         return self
@@ -173,6 +174,17 @@ class StudyConfig(Frozen):
                 raise ValueError(f"rung {rung.name!r}: an arm that saw tested patients has no calibrated threshold")
             if rung.threshold == "calibrated" and not self.calibrates:
                 raise ValueError(f"rung {rung.name!r} must have a number as threshold: no part is called calibration")
+
+    def _require_one_run_to_begin_from(self) -> None:
+        if self.split is None or self.split.folds is None:
+            return
+        own = {arm.name for arm in self.arms if arm.model and arm.source in (None, self.split.source)}
+        for arm in self.arms:
+            if arm.model and arm.name not in own and arm.init.removeprefix("arm:") in own:
+                raise ValueError(
+                    f"{arm.name} is trained once, on {arm.source}, and must not begin from {arm.init[4:]}, which is "
+                    f"trained anew for each fold of {self.split.source}"
+                )
 
     def _require_training_patients(self) -> None:
         if self.trains and (self.split is None or (self.split.parts is not None and not self.split.parts.get("train"))):
@@ -272,14 +284,18 @@ def read_study(path: Path, assignments: list[str], *, offline: bool = False) -> 
 
 def total_steps(study: StudyConfig, arm: ArmConfig) -> int:
     """The steps of an arm's own training and of every arm that its initial weights come from."""
-    own = study.recipe(arm).train.steps
-    return own + (total_steps(study, study.arm(arm.init[4:])) if arm.init.startswith("arm:") else 0)
+    return sum(study.recipe(each).train.steps for each in _chain(study, arm))
+
+
+def _chain(study: StudyConfig, arm: ArmConfig) -> list[ArmConfig]:
+    """The arm, the one that its initial weights come from, and so on: weights mean nothing under another norm."""
+    return [arm, *(_chain(study, study.arm(arm.init[4:])) if arm.init.startswith("arm:") else [])]
 
 
 def _require_equal_budgets(study: StudyConfig) -> None:
-    """Evaluated arms must be comparable: one batch size, and steps equal to the budget or to another arm's total."""
-    trained = [arm for arm in study.arms if arm.model and arm.evaluate]
-    totals = {arm.name: total_steps(study, arm) for arm in trained}
+    """Evaluated arms must be comparable: one batch size, one norm, steps equal to the budget or a whole chain's."""
+    trained = [arm for arm in study.arms if arm.model and arm.evaluate and arm.repeats is None]
+    totals = {arm.name: total_steps(study, arm) for arm in trained if arm.init.startswith("arm:")}
     for arm in trained:
         recipe = study.recipe(arm)
         for key in ("batch", "patch_px"):
@@ -289,11 +305,13 @@ def _require_equal_budgets(study: StudyConfig) -> None:
         others = {total for name, total in totals.items() if name != arm.name}
         if recipe.train.steps not in {study.budget.steps, *others}:
             raise ConfigError(
-                f"An arm's steps must equal [budget] steps = {study.budget.steps} or another arm's total. "
-                f"Got {recipe.train.steps} in {arm.name!r} (other totals: {sorted(others)})."
+                f"An arm's steps must equal [budget] steps = {study.budget.steps}, or the steps of another arm and of "
+                f"the arm that it begins from together ({', '.join(map(str, sorted(others))) or 'there is none'}). "
+                f"Got {recipe.train.steps} in {arm.name!r}."
             )
     for key, default in (("norm", "batch"), ("trainable_stages", 5)):  # the model's own defaults: torch stays away
-        recipes = [study.recipe(arm) for arm in trained if arm.model == "maskrcnn"]
+        chain = {one.name: one for arm in trained for one in _chain(study, arm) if key == "norm" or one is arm}
+        recipes = [study.recipe(arm) for arm in chain.values() if arm.model == "maskrcnn"]
         values = {recipe.config.get(key, default) for recipe in recipes}
         if len(values) > 1:
             raise ConfigError(f"Mask R-CNN arms of one study must share {key!r}. Got {sorted(map(str, values))}.")

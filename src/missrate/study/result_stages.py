@@ -134,6 +134,7 @@ def compare(layout: Layout, arms: list[str]) -> Stage:
     def tasks() -> list[Task]:
         given = arguments(
             arms={arm: [layout.statistics_files(one, "test") for one in layout.study.repeats(arm)] for arm in arms},
+            trained={arm: run for arm in arms if (run := _run_of(layout, arm)) is not None},
             points={arm: [layout.point_files(one) for one in layout.study.repeats(arm)] for arm in arms},
             out=out,
             fixed=settings.thresholds,
@@ -158,6 +159,7 @@ def compare(layout: Layout, arms: list[str]) -> Stage:
 def ladder(layout: Layout) -> Stage:
     """One stage for all rungs: they share cases and cost seconds."""
     out, source, rungs = layout.out / "ladder" / "ladder.json", layout.study.partition.source, layout.study.ladder
+    settings = layout.study.evaluate
     calibrated = [rung.arm for rung in rungs if rung.threshold == "calibrated"]
 
     def predictions(rung: Rung) -> tuple[dict[str, Path], dict[str, int]]:
@@ -184,7 +186,8 @@ def ladder(layout: Layout) -> Stage:
             cases={case["case_id"]: case["patient_id"] for case in manifest},
             points={arm: layout.point_files(arm)[0] for arm in calibrated},
             folds=dict.fromkeys((case["case_id"] for case in manifest), None) | folds(),
-            resamples=layout.study.evaluate.resamples,
+            as_misses=settings.missing == "as-misses",
+            resamples=settings.resamples,
             seed=layout.study.partition.seed,
             out=out,
         )
@@ -198,7 +201,7 @@ def ladder(layout: Layout) -> Stage:
         *(layout.predict_name(arm, fold) for arm in arms for fold in folds_of[arm]),
         *(stage for arm in dict.fromkeys(calibrated) for stage in layout.point_stages(arm)),
     )
-    config = [LADDER, layout.study.evaluate.resamples, *(rung.model_dump(mode="json") for rung in rungs)]
+    config = [LADDER, settings.missing, settings.resamples, *(rung.model_dump(mode="json") for rung in rungs)]
     return Stage("ladder", inputs, config, ("ladder",), tasks, lambda: [out])
 
 

@@ -13,6 +13,7 @@ from missrate.core.admissible import level_at
 from missrate.core.case import CaseStatistics
 from missrate.core.crop import Crop, union
 from missrate.core.errors import DataError, InputError, ProvenanceError
+from missrate.core.grid import Grid
 from missrate.core.ladder import SCHEMA as LADDER
 from missrate.core.ladder import Rung
 from missrate.core.quantise import level_of, threshold_of
@@ -173,12 +174,7 @@ def measure(
     if out.exists() or not (prediction.exists() or as_misses):
         return
     label = store.Prepared(prepared).load_label(case_id)
-    if prediction.exists():
-        predicted = store.read_prediction(prediction)
-        if predicted.levels.grid != label.grid:
-            raise ProvenanceError(f"{prediction} must lie on the grid of {case_id}. Got another; predict again.")
-    else:
-        predicted = statistics.nothing(label.grid)
+    predicted = _predicted(prediction, label.grid)
     measured = statistics.measure_case(
         Crop(label.values_XYZ == LESION, label.start, label.grid),
         without_ignored(predicted, label),
@@ -190,6 +186,16 @@ def measure(
         surfels=surfels,
     )
     files.save(out, measured)
+
+
+def _predicted(path: Path, grid: Grid) -> Prediction:
+    """What the file holds; without one, nothing was found."""
+    if not path.exists():
+        return statistics.nothing(grid)
+    predicted = store.read_prediction(path)
+    if predicted.levels.grid != grid:
+        raise ProvenanceError(f"{path} must lie on the grid of its scan. Got another; predict again.")
+    return predicted
 
 
 def without_ignored(prediction: Prediction, label: Crop) -> Prediction:
@@ -262,16 +268,24 @@ def climb(
     out: Path,
     *,
     folds: dict[str, int | None],
+    as_misses: bool,
     resamples: int,
     seed: int,
 ) -> None:
     """Writes ``ladder.json``. Each rung comes with the prediction of each of its cases and the first slice that counts.
 
     ``cases``: patients, ``folds``: the fold of each case, ``points``: the operating point's file of arms that have one.
+    A case without a prediction counts ``as_misses``, or on no rung of the tested patients, so that rungs differ in one
+    thing only.
     """
     data, rows = store.Prepared(prepared), []
+
+    def lacking(predictions: dict[str, Path]) -> set[str]:
+        return set() if as_misses else {case_id for case_id, path in predictions.items() if not path.exists()}
+
+    of_any = set().union(*(lacking(predictions) for _, predictions, first in rungs if not first))
     for rung, predictions, first in rungs:
-        absent = [case_id for case_id, path in predictions.items() if not path.exists()]
+        absent = sorted(predictions.keys() & (lacking(predictions) if first else of_any))
         counted: list[ladder.SliceCounts] = []
         thresholds, reason = {}, None
         for case_id in (c for c in predictions if c not in absent):
@@ -284,11 +298,10 @@ def climb(
                 break
             thresholds[str(folds[case_id])] = threshold
             label = data.load_label(case_id)
-            predicted = store.read_prediction(predictions[case_id])
             counted.append(
                 ladder.count_slices(
                     Crop(label.values_XYZ == LESION, label.start, label.grid),
-                    without_ignored(predicted, label).levels,
+                    without_ignored(_predicted(predictions[case_id], label.grid), label).levels,
                     level_of(threshold),
                     patient_id=cases[case_id],
                     largest_share=rung.largest_share,
