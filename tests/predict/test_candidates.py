@@ -59,3 +59,9 @@ def test_without_a_candidate_the_middle_slice_is_shown() -> None:
     seen = Image.open(io.BytesIO(preview(image_XYZ, np.zeros(SHAPE, bool), [], GRID)))
     assert seen.size[0] == 360
     assert table([], GRID).count("\n") == 1
+
+
+def test_a_spacing_that_cannot_be_does_not_blow_the_picture_up() -> None:
+    thin = Grid.of(SHAPE, np.diag([0.001, 2000.0, 1.0, 1.0]))
+    seen = Image.open(io.BytesIO(preview(np.zeros(SHAPE, np.int16), np.zeros(SHAPE, bool), [], thin)))
+    assert seen.size == (360, 4 * 360)

@@ -141,7 +141,7 @@ def _evaluate(root: Path, arm: str, options: Options, value: dict[str, Any]) -> 
     target = {"false_positives_per_scan": options.false_positives, "false_positive_ml_per_scan": 20.0}
     out = root / "calibration" / f"{arm}.json"
     goal = _study(options).evaluate.target.model_copy(update=target)
-    work.choose_point(calibration, out, goal, matching=MATCHINGS[0], by_fold=bool(options.folds))
+    work.choose_point(calibration, out, goal, matching=MATCHINGS[0], by_fold=bool(options.folds), arm=arm, run=None)
     return [out]
 
 

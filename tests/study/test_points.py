@@ -19,8 +19,9 @@ from missrate.core.case import CaseStatistics
 from missrate.core.errors import ConfigError, InputError
 from missrate.core.quantise import level_of
 from missrate.core.types import OperatingPoint
+from missrate.core.view import View
 from missrate.evaluate import files, summary
-from missrate.study import config, front, work
+from missrate.study import config, front, scans, work
 from missrate.study.plan import plan
 from missrate.study.points import read_patients
 from tests.drawn import OVERLAP, case
@@ -238,14 +239,67 @@ def test_predict_writes_the_mask_of_the_point_and_says_so(tmp_path: Path) -> Non
         (promise, "mine: patient_miss_rate <= 0.1 in expectation, certified"),
         (replace(promise, certificate=None, target="t"), "mine: t, not certified"),
     ):
-        points.write(path, point)
+        points.write(path, point, arm="bright", weights=store.hash_file(run / "weights.safetensors"))
         (line,), failed = front.predict_scans(run, [scan], tmp_path / "out", point=path)
         assert failed == []
-        assert line.endswith(f"0.0 ml at threshold 0.4 (operating point {said})")
+        assert f"0.0 ml marked at threshold 0.4 (operating point {said})" in line
         mask = np.asarray(nib.load(tmp_path / "out" / "scan_mask.nii.gz").dataobj)
         assert mask.sum(axis=(0, 1)).tolist() == [0, 20, 20]
+    points.write(path, promise)
+    (line,), _ = front.predict_scans(run, [scan], tmp_path / "out", point=path)
+    assert "certified; of a folder, perhaps of another model's predictions" in line
     (line,), _ = front.predict_scans(run, [scan], tmp_path / "out")
-    assert line.endswith("at threshold 0.5")
+    assert "at threshold 0.5; warning: values 200..600, none below 0" in line
+
+
+def test_a_point_of_another_arm_or_of_other_weights_is_refused(tmp_path: Path) -> None:
+    run, path = bright(tmp_path), tmp_path / "point.json"
+    own = store.hash_file(run / "weights.safetensors")
+    for arm, weights, got in (
+        ("everything", None, "arm 'everything'"),
+        ("averaged", own, "arm 'averaged'"),  # the same weights, applied otherwise
+        ("bright", "sha256:0", "other weights of arm 'bright'"),
+    ):
+        points.write(path, OperatingPoint("t", {None: 0.5}, "calibration"), arm=arm, weights=weights)
+        with pytest.raises(InputError, match=f"must be that of the run, arm 'bright'. Got that of {got}"):
+            front.predict_scans(run, [tmp_path / "s.nii.gz"], tmp_path, point=path)
+
+
+def test_candidates_that_a_point_does_not_know_are_not_listed(tmp_path: Path) -> None:
+    run, scan, path = bright(tmp_path), tmp_path / "scan.nii.gz", tmp_path / "point.json"
+    values = np.full((9, 9, 3), -100, np.int16)
+    values[:2, :2, 1], values[4:, 4:, 1] = 900, 900  # 4 and 25 voxels of 1 mm
+    save(scan, values, np.eye(4))
+    points.write(path, OperatingPoint("t", {None: 0.5}, "calibration"), matching={"least_volume_ml": 0.025})
+    (line,), _ = front.predict_scans(run, [scan], tmp_path / "out", point=path)
+    assert "1 candidate(s) of at least 0.025 ml, 0.0 ml marked" in line
+    assert len((tmp_path / "out" / "scan_candidates.csv").read_text().splitlines()) == 2
+
+
+def test_a_threshold_that_is_none_is_refused_before_anything_is_predicted(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must lie in \(0, 1\]. Got 2"):
+        front.predict_scans(bright(tmp_path), [tmp_path / "absent.nii.gz"], tmp_path / "out", 2.0)
+
+
+def test_scans_are_told_apart_by_as_many_folders_as_it_takes(tmp_path: Path) -> None:
+    def named(*paths: str) -> list[str]:
+        return scans.names([tmp_path / path for path in paths])
+
+    assert named("p1/ct/scan.nii.gz", "p2/ct/scan.nii.gz", "other.nii") == ["p1_ct_scan", "p2_ct_scan", "other"]
+    clash = named("a/s.nii", "b/s.nii", "c/a_s.nii")
+    assert len(set(clash)) == 3
+    for pair in (("p/s.nii", "p/s.nii.gz"), ("p/s.nii", "p/../p/s.nii")):
+        with pytest.raises(InputError, match="must differ in name or folder"):
+            named(*pair)
+
+
+def test_a_spacing_that_cannot_be_is_one_failed_scan(tmp_path: Path) -> None:
+    run = bright(tmp_path, view=View(spacing_mm=2.6, window_hu=(0, 1000)))
+    for name, mm in (("wrong", 3000.0), ("right", 1.0)):
+        save(tmp_path / f"{name}.nii.gz", np.zeros((20, 20, 2), np.int16), np.diag([mm, mm, 1.0, 1.0]))
+    done, failed = front.predict_scans(run, [tmp_path / "wrong.nii.gz", tmp_path / "right.nii.gz"], tmp_path / "out")
+    assert len(done) == 1
+    assert "at most 8192 voxels along an axis" in failed[0] and "3000 x 3000 x 1 mm is wrong" in failed[0]
 
 
 # In a study.
@@ -290,21 +344,24 @@ def written(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def certified(paths: list[Path], out: Path, provenance: Path | None = None) -> OperatingPoint:
+def certified(paths: list[Path], out: Path, run: Path | None = None) -> OperatingPoint:
     wanted = Certify(level="patient", miss_rate=0.05)
-    work.certify_point(paths, out, wanted, matching=OVERLAP, provenance=provenance, source="s")
+    work.certify_point(paths, out, wanted, matching=OVERLAP, arm="a", run=run, source="s")
     return points.read(out)
 
 
 def test_an_arm_is_certified_unless_its_run_saw_a_patient(written: list[Path], tmp_path: Path) -> None:
-    out, provenance = tmp_path / "certified.json", tmp_path / "provenance.json"
+    out, run = tmp_path / "certified.json", tmp_path / "run"
+    provenance = run / "provenance.json"
+    store.write_text(run / "weights.safetensors", "weights")
     store.write_json(provenance, {"schema": store.PROVENANCE, "patients": {"s": ["t0"], "other": ["p0"]}})
-    known = certified(written, out, provenance).certificate
+    known = certified(written, out, run).certificate
     assert known is not None and "none of whom the model was trained or selected on" in known.bound
     unknown = certified(written, out).certificate
     assert unknown is not None and "provided that these 19 patients were used for nothing else" in unknown.bound
     store.write_json(provenance, {"schema": store.PROVENANCE, "patients": {"s": ["p0"]}})
-    refused = certified(written, out, provenance)
+    refused = certified(written, out, run)
+    assert points.origin(out) == points.Origin("a", store.hash_file(run / "weights.safetensors"), 0.0)
     assert refused.thresholds == {None: None}
     assert refused.reason is not None and "Got 1 that the model was trained or selected on: p0" in refused.reason
 

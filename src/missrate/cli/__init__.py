@@ -108,8 +108,8 @@ def predict(
     from missrate.study import front
 
     if run.suffix == ".toml":
-        if operating_point is not None:
-            raise ConfigError("--operating-point must come with a run and scans. Got a study file.")
+        if scans or threshold is not None or operating_point is not None:
+            raise ConfigError("Scans, --threshold and --operating-point must come with a run. Got a study file.")
         typer.echo(front.run(run, out, assign=[], room="predict"))
     else:
         done, failed = front.predict_scans(

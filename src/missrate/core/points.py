@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,15 @@ from missrate.core.store import read_json, write_json
 from missrate.core.types import Certificate, OperatingPoint
 
 SCHEMA = "missrate/operating_point/2"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose predictions a point was chosen for. ``arm`` None: those of a folder, made by nobody knows whom."""
+
+    arm: str | None
+    weights: str | None  # the hash of its weights; None where the arm has none
+    least_volume_ml: float  # smaller candidates did not exist
 
 
 def to_json(point: OperatingPoint) -> dict[str, Any]:
@@ -59,6 +68,18 @@ def read(path: Path) -> OperatingPoint:
     if not isinstance(value, dict):
         raise StoreError(f"{path} must be an operating point. Got {type(value).__name__}.")
     return from_json(value, where=str(path))
+
+
+def origin(path: Path) -> Origin:
+    """What the file says beside its point. Raises StoreError as ``read`` does, and for what missrate did not write."""
+    read(path)
+    value = read_json(path)
+    try:
+        return Origin(
+            value.get("arm"), value.get("weights"), float(value.get("matching", {}).get("least_volume_ml", 0))
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise StoreError(f"{path} must be as missrate wrote it. Got: {error!r}; calibrate again.") from error
 
 
 def only_threshold(point: OperatingPoint) -> float:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from missrate.core.config import Frozen, fingerprint
+from missrate.core.errors import DataError
 from missrate.core.grid import Grid, resample
 from missrate.core.lesions import components
 from missrate.core.picture import as_picture
@@ -15,6 +16,7 @@ from missrate.core.types import BACKGROUND, IGNORED, LESION, ORGAN
 Box = tuple[slice, slice, slice]
 FORM = 3
 """Of what ``viewed.write_view`` leaves: raised with it, so that views of older programs are made anew."""
+MOST_VOXELS = 8192
 BODY_HU = -300.0
 """Between fat (-100) and air (-1000): above it lies the patient (or the table, a smaller component)."""
 
@@ -66,7 +68,10 @@ class View(Frozen):
         return x, y, whole[2]
 
     def shape(self, box: Box, grid: Grid) -> tuple[int, int, int]:
-        """The number of voxels after resampling; without millimetres the scan's own."""
+        """The number of voxels after resampling; without millimetres the scan's own.
+
+        Raises DataError for more than MOST_VOXELS along an axis: then the scan's spacing is not what it says.
+        """
         sizes = [b.stop - b.start for b in box]
         if grid.spacing_mm is not None:
             wanted_mm = (self.spacing_mm, self.spacing_mm, self.slice_mm)
@@ -74,6 +79,12 @@ class View(Frozen):
                 size if mm is None else max(1, round(size * own_mm / mm))
                 for size, own_mm, mm in zip(sizes, grid.spacing_mm, wanted_mm, strict=True)
             ]
+            if max(sizes) > MOST_VOXELS:
+                own = " x ".join(f"{mm:g}" for mm in grid.spacing_mm)
+                raise DataError(
+                    f"A scan must have at most {MOST_VOXELS} voxels along an axis as the model sees it. "
+                    f"Got {max(sizes)}; perhaps its spacing of {own} mm is wrong."
+                )
         return sizes[0], sizes[1], sizes[2]
 
     def apply_image(self, image_XYZ: NDArray[np.int16], grid: Grid) -> NDArray[np.int16]:

@@ -32,8 +32,11 @@ class Candidate:
     centre_XYZ: tuple[int, int, int]
 
 
-def candidates(levels_XYZ: NDArray[np.uint16], level: int, grid: Grid) -> list[Candidate]:
-    """Those at or above ``level``, the highest probability first. Looks only where anything is marked."""
+def candidates(levels_XYZ: NDArray[np.uint16], level: int, grid: Grid, least_volume_ml: float = 0.0) -> list[Candidate]:
+    """Those at or above ``level``, the highest probability first. Looks only where anything is marked.
+
+    Smaller ones do not exist, as in ``matching``; without millimetres nothing is smaller.
+    """
     marked_XYZ = levels_XYZ >= level
     spans = [np.flatnonzero(marked_XYZ.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
     if not spans[0].size:
@@ -53,6 +56,7 @@ def candidates(levels_XYZ: NDArray[np.uint16], level: int, grid: Grid) -> list[C
             tuple(int(c + s) for c, s in zip(found.centre_XYZ[k], start, strict=True)),  # type: ignore[arg-type]
         )
         for k in range(count)
+        if not found.volume_ml[k] < least_volume_ml * (1.0 - 1e-9)
     ]
     return sorted(made, key=lambda candidate: (-candidate.peak, -candidate.voxels, candidate.centre_XYZ))
 
@@ -79,7 +83,8 @@ def preview(image_XYZ: NDArray[np.int16], mask_XYZ: NDArray[np.bool_], found: li
     slices = list(dict.fromkeys(each.centre_XYZ[2] for each in found))[:SHOWN] or [image_XYZ.shape[2] // 2]
     spacing = grid.spacing_mm or (1.0, 1.0, 1.0)
     width = SIDE_PX
-    height = max(1, round(width * image_XYZ.shape[1] * spacing[1] / (image_XYZ.shape[0] * spacing[0])))
+    height = round(width * image_XYZ.shape[1] * spacing[1] / (image_XYZ.shape[0] * spacing[0]))
+    height = min(max(height, 1), 4 * SIDE_PX)  # a strip, where the spacing is wrong
     page = Image.new("RGB", (width * len(slices), height))
     for place, z in enumerate(slices):
         low, high = WINDOW_HU

@@ -88,14 +88,14 @@ def _image(scan: Scan) -> tuple[NDArray[np.int16], dict[str, Any]]:
         bad = int((~np.isfinite(values)).sum())
         raise DataError(f"HU must be finite. Got {bad} voxels that are NaN or infinite; perhaps a failed export.")
     warnings = []
-    if doubt := _not_hu(scan.intensity, low, high):
+    if doubt := not_hu(scan.intensity, low, high):
         warnings.append(warned("not HU", doubt))
     if low < INT16.min or high > INT16.max:
         warnings.append(warned("clipped", f"values {low:g}..{high:g} were clipped to int16"))
     return _int16(values, low, high), {"hu_range": [low, high], "intensity": scan.intensity, "warnings": warnings}
 
 
-def _not_hu(intensity: str, low: float, high: float) -> str:
+def not_hu(intensity: str, low: float, high: float) -> str:
     """Why these can hardly be HU; empty where they can."""
     if intensity != "hu":
         return "grey values, not HU: no window in HU means anything here"

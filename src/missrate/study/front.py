@@ -4,9 +4,11 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
-from missrate.core import points, store
+from missrate.core import checkpoint, points, store
 from missrate.core.config import override, parse
 from missrate.core.errors import ConfigError, DataError, InputError
+from missrate.core.quantise import level_of
+from missrate.core.recipe import read_recipe
 from missrate.core.types import LabelMeaning, OperatingPoint
 from missrate.study import config, runner
 from missrate.study.plan import plan
@@ -112,23 +114,49 @@ def predict_scans(
         raise InputError("predict must get a run and at least one scan. Got no scan.")
     if point is not None and threshold is not None:
         raise ConfigError("predict must get --threshold or --operating-point. Got both.")
-    at, chosen = (0.5 if threshold is None else threshold), None
+    at, chosen, least_volume_ml = (0.5 if threshold is None else threshold), None, 0.0
     if point is not None:
-        read = points.read(point)
-        at, chosen = points.only_threshold(read), f"operating point {read.name}: {read.target}, {_promised(read)}"
+        read, origin = points.read(point), points.origin(point)
+        at, least_volume_ml = points.only_threshold(read), origin.least_volume_ml
+        _require_own(origin, run_folder)
+        chosen = f"operating point {read.name}: {read.target}, {_promised(read, origin)}"
+    level_of(at)
+    named = names(scans)
     done, failed = [], []
-    for number, (scan, name) in enumerate(zip(scans, names(scans), strict=True), start=1):
+    for number, (scan, name) in enumerate(zip(scans, named, strict=True), start=1):
         with slices_told(f"[{number}/{len(scans)}] {scan.name}") as progress:
             try:
-                told = predict_scan(run_folder, scan, out, name=name, threshold=at, chosen=chosen, progress=progress)
-                done.append(told)
+                done.append(
+                    predict_scan(
+                        run_folder,
+                        scan,
+                        out,
+                        name=name,
+                        threshold=at,
+                        chosen=chosen,
+                        least_volume_ml=least_volume_ml,
+                        progress=progress,
+                    )
+                )
             except DataError as error:
                 failed.append(f"{scan}: failed: {error}")
     return done, failed
 
 
-def _promised(point: OperatingPoint) -> str:
-    return "certified" if point.certified else "not certified"
+def _require_own(origin: points.Origin, run: Path) -> None:
+    """Raises InputError for the point of another arm, or of other weights; of a folder's point nobody knows."""
+    if origin.arm is None or not checkpoint.finished(run):
+        return
+    arm = read_recipe(run / "recipe.toml").arm
+    if (origin.arm, origin.weights) != (arm, store.hash_file(run / checkpoint.WEIGHTS)):
+        other = f"arm {origin.arm!r}" if origin.arm != arm else f"other weights of arm {arm!r}"
+        raise InputError(f"An operating point must be that of the run, arm {arm!r}. Got that of {other}.")
+
+
+def _promised(point: OperatingPoint, origin: points.Origin) -> str:
+    """The promise holds for predictions made as those that it was chosen on."""
+    told = "certified" if point.certified else "not certified"
+    return told if origin.arm else f"{told}; of a folder, perhaps of another model's predictions"
 
 
 def _plan(study_path: Path, out: Path | None, assign: list[str], *, offline: bool = False) -> tuple[Path, list[Stage]]:

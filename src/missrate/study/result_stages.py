@@ -51,17 +51,27 @@ def evaluate(layout: Layout, name: str) -> Stage:
 
 def calibrate(layout: Layout, name: str) -> Stage:
     out = layout.point_files(name)[0]
-    target = layout.study.evaluate.target
+    target, run = layout.study.evaluate.target, _run_of(layout, name)
 
     def tasks() -> list[Task]:
         cases = layout.statistics_files(name, "calibration")
         by_fold = layout.folds != [None]
-        given = arguments(cases=cases, out=out, target=target, matching=layout.matchings[0], by_fold=by_fold)
+        given = arguments(
+            cases=cases,
+            out=out,
+            target=target,
+            matching=layout.matchings[0],
+            by_fold=by_fold,
+            arm=name,
+            run=layout.run(run, None) if run and not by_fold else None,
+        )
         return [Task(f"calibrate {name}", work.choose_point, given)]
 
     config = [target.model_dump(), layout.study.evaluate.least_volume_ml, POINT]
     owns = (str(out.relative_to(layout.out)),)
-    return Stage(f"calibrate/{name}", (f"evaluate/{name}", "split"), config, owns, tasks, lambda: [out])
+    trained = [layout.train_name(run, fold) for fold in layout.folds] if run else []
+    inputs = (f"evaluate/{name}", "split", *trained)
+    return Stage(f"calibrate/{name}", inputs, config, owns, tasks, lambda: [out])
 
 
 def certify(layout: Layout, name: str) -> Stage:
@@ -76,7 +86,8 @@ def certify(layout: Layout, name: str) -> Stage:
             out=out,
             wanted=wanted,
             matching=layout.matchings[0],
-            provenance=layout.run(run, None) / "provenance.json" if run else None,
+            arm=name,
+            run=layout.run(run, None) if run else None,
             source=source,
         )
         return [Task(f"certify {name}", work.certify_point, given)]

@@ -1,7 +1,6 @@
 """New scans through a finished run: probability and mask on each scan's own grid and orientation."""
 
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from missrate.core import store
-from missrate.core.errors import DataError
+from missrate.core.errors import DataError, InputError
 from missrate.core.grid import Grid, from_ras
 from missrate.core.quantise import decode, level_of
 from missrate.core.view import View
+from missrate.prepare.examine import not_hu
 from missrate.readers import nifti
 
 Z_CHUNK = 32
@@ -22,10 +22,20 @@ HEADER_BYTES = 352
 
 
 def names(scans: list[Path]) -> list[str]:
-    """What each scan's outputs are called: its file's name, with its folder's before it where two would be the same."""
-    stems = [scan.name.removesuffix(".gz").removesuffix(".nii") for scan in scans]
-    often = Counter(stems)
-    return [s if often[s] == 1 else f"{scan.resolve().parent.name}_{s}" for s, scan in zip(stems, scans, strict=True)]
+    """What each scan's outputs are called: its file's name, after as many of its folders as tell it from all others.
+
+    Raises InputError for scans that none tell apart.
+    """
+    ways = [[*scan.resolve().parent.parts[1:], scan.name.removesuffix(".gz").removesuffix(".nii")] for scan in scans]
+    kept = [1] * len(scans)
+    while True:
+        found = ["_".join(way[-parts:]) for way, parts in zip(ways, kept, strict=True)]
+        same = [k for k, name in enumerate(found) if found.count(name) > 1]
+        if not same:
+            return found
+        if all(kept[k] >= len(ways[k]) for k in same):
+            raise InputError(f"Scans must differ in name or folder. Got {scans[same[0]]} and {scans[same[1]]}.")
+        kept = [parts + (k in same) for k, parts in enumerate(kept)]
 
 
 def predict_scan(
@@ -36,20 +46,23 @@ def predict_scan(
     name: str,
     threshold: float,
     chosen: str | None = None,
+    least_volume_ml: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:
     """Writes ``<name>_probability.nii.gz``, ``_mask.nii.gz``, ``_candidates.csv`` and ``_preview.png``.
 
-    Gives a line that says what was found.
+    Gives a line that says what was found, and why the values can hardly be HU where they cannot.
 
-    ``chosen`` says which operating point the threshold is; ``progress(done, of)`` is told of slices. Raises DataError
+    ``chosen`` says which operating point the threshold is, and candidates below ``least_volume_ml`` do not exist for
+    it; the mask holds all that is marked. ``progress(done, of)`` is told of slices. Raises DataError
     for a scan that cannot be used.
     """
     from missrate.predict import candidates
     from missrate.predict.run2d import load_run, predict_scan
 
     scan = nifti.load_image(str(scan_path))
-    loaded, image_XYZ = load_run(run), _hu(scan.values_XYZ, scan_path)
+    loaded, level, image_XYZ = load_run(run), level_of(threshold), _hu(scan.values_XYZ, scan_path)
+    doubt = not_hu(scan.intensity, float(scan.values_XYZ.min()), float(scan.values_XYZ.max()))
     done, depth = 0, _depth(loaded.recipe.view, scan.grid)
 
     def advance(slices: int) -> None:
@@ -59,17 +72,17 @@ def predict_scan(
             progress(done, depth)
 
     levels_XYZ = predict_scan(loaded, image_XYZ, scan.grid, advance)
-    mask_XYZ = levels_XYZ >= level_of(threshold)
+    mask_XYZ = levels_XYZ >= level
     for kind, values, dtype in (("probability", levels_XYZ, np.float32), ("mask", mask_XYZ, np.uint8)):
         turned, affine = from_ras(values, scan.grid, scan.source_axcodes)
         _write(out / f"{name}_{kind}.nii.gz", turned, affine, dtype)
-    found = candidates.candidates(levels_XYZ, level_of(threshold), scan.grid)
+    found = candidates.candidates(levels_XYZ, level, scan.grid, least_volume_ml)
     store.write_text(out / f"{name}_candidates.csv", candidates.table(found, scan.grid))
     store.write_atomic(out / f"{name}_preview.png", candidates.preview(image_XYZ, mask_XYZ, found, scan.grid))
     volume_ml = np.count_nonzero(mask_XYZ) * (scan.grid.voxel_ml or 0.0)
-    return f"{scan_path}: {len(found)} candidate(s), {volume_ml:.1f} ml at threshold {threshold:g}" + (
-        f" ({chosen})" if chosen else ""
-    )
+    least = f" of at least {least_volume_ml:g} ml" if least_volume_ml else ""
+    told = f"{scan_path}: {len(found)} candidate(s){least}, {volume_ml:.1f} ml marked at threshold {threshold:g}"
+    return told + (f" ({chosen})" if chosen else "") + (f"; warning: {doubt}" if doubt else "")
 
 
 def _depth(view: View, grid: Grid) -> int:

@@ -208,11 +208,28 @@ def without_ignored(prediction: Prediction, label: Crop) -> Prediction:
     return Prediction(Crop(levels_XYZ, (x, y, z), label.grid), prediction.kind)
 
 
-def choose_point(cases: list[Path], out: Path, target: calibrate.Target, *, matching: Matching, by_fold: bool) -> None:
-    """Writes ``operating_point.json`` of one arm."""
+def choose_point(
+    cases: list[Path],
+    out: Path,
+    target: calibrate.Target,
+    *,
+    matching: Matching,
+    by_fold: bool,
+    arm: str,
+    run: Path | None,
+) -> None:
+    """Writes ``operating_point.json`` of one arm; ``run`` is None where it has none, or one for each fold."""
     loaded = load_statistics(cases)
     choose = calibrate.choose_by_fold if by_fold else calibrate.choose
-    point_files.write(out, choose(loaded, matching, target=target, name="calibrated"), n=len(loaded))
+    about = _about(loaded, matching, arm, run)
+    point_files.write(out, choose(loaded, matching, target=target, name="calibrated"), **about)
+
+
+def _about(loaded: list[CaseStatistics], matching: Matching, arm: str, run: Path | None) -> dict[str, Any]:
+    """Whose point it is, so that no other run is given it, and by which rule and on how many it was chosen."""
+    rule = {"rule": matching.rule, "least_volume_ml": matching.least_volume_ml}
+    weights = store.hash_file(run / "weights.safetensors") if run else None
+    return {"n": len(loaded), "matching": rule, "arm": arm, "weights": weights}
 
 
 def certify_point(
@@ -221,12 +238,13 @@ def certify_point(
     wanted: calibrate.Certify,
     *,
     matching: Matching,
-    provenance: Path | None,
+    arm: str,
+    run: Path | None,
     source: str,
 ) -> None:
     """Writes ``certified.json`` of one arm; what cannot be certified has no threshold there, and the reason.
 
-    ``provenance`` is that of the arm's run, None where the arm has none. Missing statistics are such a reason: who
+    ``run`` is None where the arm has none. Missing statistics are such a reason: who
     could not be predicted would silently be left out of the promise.
     """
     loaded = load_statistics(cases)
@@ -234,11 +252,11 @@ def certify_point(
         absent = [path.stem for path in cases if not path.exists()]
         if absent:
             raise InputError(f"Every calibration case must have a prediction. Got none for {', '.join(absent[:5])}.")
-        seen = store.read_json(provenance, store.PROVENANCE)["patients"].get(source, []) if provenance else None
+        seen = store.read_json(run / "provenance.json", store.PROVENANCE)["patients"].get(source, []) if run else None
         point = calibrate.certify(loaded, matching, **wanted.model_dump(), seen=seen, name="certified")
     except (InputError, ProvenanceError) as error:
         point = OperatingPoint("certified", {None: None}, "calibration", str(wanted), reason=str(error))
-    point_files.write(out, point, n=len(loaded))
+    point_files.write(out, point, **_about(loaded, matching, arm, run))
 
 
 def summarise(
