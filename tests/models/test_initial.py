@@ -207,6 +207,26 @@ def test_files_that_are_refused(tmp_path: Path, foreign: dict[str, Tensor], no_s
         start(unet(), f"full:{saved(path, {'a': Path('code would run here')})}")
 
 
+def test_weights_lie_below_the_study_and_are_asked_for_before_it_runs(
+    tmp_path: Path, foreign: dict[str, Tensor], no_socket: None
+) -> None:
+    (tmp_path / "my weights").mkdir()
+    sha256 = saved(tmp_path / "my weights" / "w.pth", foreign).partition("#")[2]
+    init = f"backbone:my weights/w.pth#{sha256}"
+    assert Recipe(arm="a", model="unet2d", init=init).init == init
+    _initial.require_weights(init, offline=True, folder=tmp_path)
+    initialise(unet(), init, arm_weights=None, offline=True, folder=tmp_path)
+    _initial.require_weights("arm:other", offline=True)
+    for wrong, folder, message in (
+        (init, tmp_path / "elsewhere", "must be a readable file"),
+        (init[:-1] + ("0" if init[-1] != "0" else "1"), tmp_path, "must have the SHA-256"),
+        ("backbone:w.pth", tmp_path, "must be given with its hash"),
+        ("full:ResNet18_Weight.IMAGENET1K_V1", tmp_path, "Perhaps 'ResNet18_Weights.IMAGENET1K_V1'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            _initial.require_weights(wrong, offline=True, folder=folder)
+
+
 def test_unknown_name_gives_the_near_one(no_socket: None) -> None:
     with pytest.raises(ConfigError, match=r"Perhaps 'ResNet18_Weights.IMAGENET1K_V1'"):
         start(unet(), "backbone:ResNet18_Weight.IMAGENET1K_V1")

@@ -33,12 +33,13 @@ def test_every_step_and_validation_is_a_point(tmp_path: Path) -> None:
     assert [picture.step for picture in events.Images("validation")] == [4, 8]
 
 
-def test_a_training_that_goes_on_has_every_step_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stopped", [2, 5])  # before the first snapshot and after it
+def test_a_training_that_goes_on_has_every_step_once(tmp_path: Path, stopped: int) -> None:
     class Stopped(Exception):
         pass
 
     def stop(done: int, _: int) -> None:
-        if done == 5:
+        if done == stopped:
             raise Stopped
 
     with pytest.raises(Stopped):

@@ -128,10 +128,17 @@ def test_every_pasted_batch_shows_a_lesion_and_healthy_patients_get_some() -> No
     assert seen_dark
 
 
-def test_a_setting_of_zero_changes_no_batch() -> None:
+def test_a_batch_shows_slices_as_they_are_unless_lesions_are_inserted() -> None:
     cases = [organ_case("a", level=100, darker=40), organ_case("b", level=60, darker=None)]
-    first, second = (batch(cases, own, 3) for own in (recipe(), recipe(insertion=0.0)))
-    assert np.array_equal(first[0], second[0])
+
+    def own_slices(insertion: float) -> list[bool]:
+        own = recipe(insertion=insertion, shift_hu=0.0, scale=0.0, patch_px=SHAPE[:2])
+        known = [own.view.slab(case.image_XYZ, z)[0] for case in cases for z in range(SHAPE[2])]
+        images = np.concatenate([batch(cases, own, step)[0][:, 0] for step in range(4)])
+        return [any(np.array_equal(image, slice_XY) for slice_XY in known) for image in images]
+
+    assert all(own_slices(0.0))
+    assert not all(own_slices(1.0))
 
 
 def test_patches_of_three_dimensions_show_pasted_lesions_too() -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from missrate.core.config import Frozen, parse, read_toml
 from missrate.core.view import View
 
-INIT = re.compile(r"random|(backbone|full|arm):\S+")
+INIT = re.compile(r"random|(backbone|full|arm):\S.*")
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -51,7 +51,7 @@ class TrainConfig(Frozen):
     precision: Literal["auto", "bf16", "float32"] = "auto"
     lesion_share: float = Field(default=0.5, ge=0, le=1)
     insertion: float = Field(default=0.0, ge=0, le=1)
-    patch_px: tuple[int, int] | None = None
+    patch_px: tuple[PositiveInt, PositiveInt] | None = None
     flip_x: bool = False
     shift_hu: float = Field(default=20.0, ge=0)
     scale: float = Field(default=0.1, ge=0, lt=1)

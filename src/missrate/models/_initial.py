@@ -34,15 +34,18 @@ but only where every shape fits."""
 OLD_MASK_LAYER = re.compile(r"(mask_head)\.mask_fcn(\d)\.(weight|bias)$")
 
 
-def initialise(model: nn.Module, init: str, *, arm_weights: Path | None, offline: bool) -> list[str]:
+def initialise(
+    model: nn.Module, init: str, *, arm_weights: Path | None, offline: bool, folder: Path = Path()
+) -> list[str]:
     """Loads the recipe's ``init`` into a model at random weights; returns what was and what was not loaded.
 
     ``random`` does nothing. ``backbone:X`` fills the Segmenter's ``backbone()``, ``full:X`` all that fits; X is a
-    name in torchvision ("ResNet50_Weights.IMAGENET1K_V1") or a file with its hash ("weights.pth#sha256=..."; also
-    .safetensors). ``arm:NAME`` reads ``arm_weights`` (safetensors) as ``full`` does. Tensors of another shape are left
-    out and listed, but a backbone is filled wholly or refused; the first convolution is adapted (see ``_adapted``).
-    With ``offline`` no socket is opened: torchvision's file must lie in torch's cache. Raises ConfigError where the
-    weights are absent, are not what the hash says, cannot be read without executing code, or do not fit.
+    name in torchvision ("ResNet50_Weights.IMAGENET1K_V1") or a file below ``folder`` with its hash
+    ("weights.pth#sha256=..."; also .safetensors). ``arm:NAME`` reads ``arm_weights`` (safetensors) as ``full`` does.
+    Tensors of another shape are left out and listed, but a backbone is filled wholly or refused; the first convolution
+    is adapted (see ``_adapted``). With ``offline`` no socket is opened: torchvision's file must lie in torch's cache.
+    Raises ConfigError where the weights are absent, are not what the hash says, cannot be read without executing code,
+    or do not fit.
     """
     if init == "random":
         return ["random: nothing was loaded"]
@@ -51,15 +54,30 @@ def initialise(model: nn.Module, init: str, *, arm_weights: Path | None, offline
         if arm_weights is None or not arm_weights.is_file():
             raise ConfigError(f"init {init!r} must name an arm that was trained. Got no weights at {arm_weights}.")
         return _load(model, part, _read(arm_weights, arm_weights.read_bytes()), init)
-    file = FILE.fullmatch(source)
-    state, sha256 = _from_file(file) if file else _from_torchvision(source, offline=offline)
+    state, sha256 = _from(source, offline=offline, folder=folder)
     if sha256.startswith(COCO_V1_SHA256) and any(isinstance(part, FrozenBatchNorm2d) for part in model.modules()):
         state = _without_eps(state)
     return _load(model, part, state, init)
 
 
-def _from_file(file: re.Match[str]) -> tuple[Weights, str]:
-    path, wanted = Path(file["path"]), file["sha256"]
+def require_weights(init: str, *, offline: bool, folder: Path = Path()) -> None:
+    """Fetches, hashes and reads what ``init`` names, so that a mistake is told before anything long runs.
+
+    Raises ConfigError as ``initialise``; of another arm's weights nothing can be known yet.
+    """
+    part, _, source = init.partition(":")
+    if part in ("backbone", "full"):
+        _from(source, offline=offline, folder=folder)
+
+
+def _from(source: str, *, offline: bool, folder: Path) -> tuple[Weights, str]:
+    """The tensors, and the hash of their file."""
+    file = FILE.fullmatch(source)
+    return _from_file(file, folder) if file else _from_torchvision(source, offline=offline)
+
+
+def _from_file(file: re.Match[str], folder: Path) -> tuple[Weights, str]:
+    path, wanted = folder / file["path"], file["sha256"]
     if wanted is None:
         raise ConfigError(f"A weights file must be given with its hash, {path}#sha256=<64 hex digits>. Got none.")
     if not path.is_file():

@@ -162,7 +162,7 @@ def _promised(point: OperatingPoint, origin: points.Origin) -> str:
 def _plan(study_path: Path, out: Path | None, assign: list[str], *, offline: bool = False) -> tuple[Path, list[Stage]]:
     study = config.read_study(study_path, assign, offline=offline)
     folder = (out or Path(f"missrate-{study_path.stem}")).resolve()
-    return folder, plan(study, folder, offline=offline)
+    return folder, plan(study, folder, offline=offline, folder=study_path.resolve().parent)
 
 
 def _outcome(out: Path, stages: list[Stage]) -> str:

@@ -15,11 +15,15 @@ Fold = int | None
 
 @dataclass
 class Layout:
-    """``out`` is the study's folder. What depends on the split may be asked once the split exists."""
+    """``out`` is the study's folder, ``folder`` that of its file.
+
+    What depends on the split may be asked once the split exists.
+    """
 
     study: StudyConfig
     out: Path
     offline: bool = False
+    folder: Path = Path()
 
     @cached_property
     def folds(self) -> list[Fold]:

@@ -21,7 +21,9 @@ def recipe(layout: Layout, arm: ArmConfig) -> Stage:
     value = layout.study.reused(arm) if arm.run else layout.study.recipe(arm)
     out = layout.out / "recipes" / f"{arm.name}.toml"
     name = f"recipe/{arm.name}"
-    tasks = [Task(name, work.check_recipe, arguments(recipe=value, out=out))]
+    tasks = [
+        Task(name, work.check_recipe, arguments(recipe=value, out=out, offline=layout.offline, folder=layout.folder))
+    ]
     config = value.model_dump(mode="json")
     return Stage(name, (), config, (f"recipes/{arm.name}.toml",), lambda: tasks, lambda: [out])
 
@@ -48,6 +50,7 @@ def train(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:
             views_folder=layout.views(source),
             arm_weights=parent_run and parent_run / "weights.safetensors",
             offline=layout.offline,
+            folder=layout.folder,
         )
         return [Task(layout.train_name(arm.name, fold), work.train, given)]
 

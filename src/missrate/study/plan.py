@@ -10,15 +10,18 @@ from missrate.study.layout import Layout
 from missrate.study.stages import Stage
 
 
-def plan(study: StudyConfig, out: Path, *, offline: bool = False) -> list[Stage]:
+def plan(study: StudyConfig, out: Path, *, offline: bool = False, folder: Path = Path()) -> list[Stage]:
     """All stages of a study that writes below ``out``. Lists the sources' files, reads no voxel.
 
-    A study of several tested sources is as many studies, each in a folder of its own.
+    Files of weights lie below ``folder``. A study of several tested sources is as many studies, each in a folder of its
+    own.
     """
     if study.split is not None:
-        return _plan(Layout(study, out, offline))
+        return _plan(Layout(study, out, offline, folder))
     return [
-        stage.at(source) for source in study.sources for stage in _plan(Layout(study.of(source), out / source, offline))
+        stage.at(source)
+        for source in study.sources
+        for stage in _plan(Layout(study.of(source), out / source, offline, folder))
     ]
 
 

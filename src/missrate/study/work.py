@@ -44,11 +44,13 @@ def view(prepared: Path, case_id: str, patient_id: str, config: View, folder: Pa
     views.materialise(store.Prepared(prepared), case_id, patient_id, view=config, folder=folder)
 
 
-def check_recipe(recipe: Recipe, out: Path) -> None:
-    """Writes the resolved recipe of an arm, once its model and loss know all of its keys."""
+def check_recipe(recipe: Recipe, out: Path, *, offline: bool, folder: Path) -> None:
+    """Writes the resolved recipe of an arm, once its model and loss know all of its keys and its weights are there."""
     from missrate.models._build import check
+    from missrate.models._initial import require_weights
 
     check(recipe)
+    require_weights(recipe.init, offline=offline, folder=folder)
     store.write_text(out, recipe.to_toml())
 
 
@@ -61,6 +63,7 @@ def train(
     views_folder: Path,
     arm_weights: Path | None,
     offline: bool,
+    folder: Path,
     leading: dict[str, int],
 ) -> None:
     """Trains one arm of one fold; ``parts`` gives the case ids of train and validation.
@@ -79,6 +82,7 @@ def train(
         provenance=provenance,
         arm_weights=arm_weights,
         offline=offline,
+        folder=folder,
         progress=engine.advance,
     )
 

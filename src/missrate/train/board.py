@@ -31,7 +31,7 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return
-        self._writer = SummaryWriter(str(run / FOLDER), purge_step=step + 1 if step else None)
+        self._writer = SummaryWriter(str(run / FOLDER), purge_step=step + 1)
 
     @property
     def open(self) -> bool:

@@ -43,6 +43,7 @@ def train(
     provenance: dict[str, Any],
     arm_weights: Path | None = None,
     offline: bool = False,
+    folder: Path = Path(),
     progress: Progress | None = None,
 ) -> None:
     """Writes ``recipe.toml``, ``log.jsonl``, ``provenance.json``, ``timing.json`` and, last, ``weights.safetensors``.
@@ -50,7 +51,8 @@ def train(
     The recipe that is written has ``patch_px`` resolved (see ``batches.patch_size``), for prediction pads alike.
     Goes on from ``state.pt`` when it belongs to the same recipe, provenance, programs and device; a finished run is
     left as it is. ``provenance`` (plain JSON values) is written with what was added here. ``validation`` may be
-    empty. ``progress(done, of)`` is called after each step. ``arm_weights`` and ``offline`` are for ``initialise``.
+    empty. ``progress(done, of)`` is called after each step. ``arm_weights``, ``offline`` and ``folder`` are for
+    ``initialise``.
 
     Raises InputError and ConfigError for what cannot be trained, StoreError when the run holds another recipe's
     weights, and TrainingError when the loss or its gradient is infinite or not a number; ``state.pt`` then stays.
@@ -70,7 +72,7 @@ def train(
     about = _provenance(recipe, provenance, fabric, arm_weights)
     with _own_randomness(fabric.device):
         loop = _Loop(run, recipe, fabric, identity=fingerprint([recipe.model_dump(mode="json"), about]))
-        loop.begin(arm_weights, offline=offline)
+        loop.begin(arm_weights, offline=offline, folder=folder)
         loop.go(cases, validation, progress)
     finish(run, recipe, loop.snapshot(), about)
 
@@ -84,11 +86,13 @@ class _Loop:
         self.forward, self.optimiser = fabric.setup(self.model, optimiser)
         self.kept = Snapshot()
 
-    def begin(self, arm_weights: Path | None, *, offline: bool) -> None:
+    def begin(self, arm_weights: Path | None, *, offline: bool, folder: Path) -> None:
         """Loads the state of a training that was stopped, or else the initial weights."""
         found = load_snapshot(self.run, self.identity)
         if found is None:
-            self.kept.loaded = initialise(self.model, self.recipe.init, arm_weights=arm_weights, offline=offline)
+            self.kept.loaded = initialise(
+                self.model, self.recipe.init, arm_weights=arm_weights, offline=offline, folder=folder
+            )
             self.kept.ema = copy_state(self.model) if self.config.ema is not None else None
             if len(self.kept.loaded) > 1:  # not all of it, or not all of the model
                 logger.warning("arm %s: %s", self.recipe.arm, "\n  ".join(map(_shortened, self.kept.loaded)))
@@ -153,10 +157,11 @@ class _Loop:
     def _require_finite(self, row: dict[str, Any]) -> None:
         if math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"]):
             return
+        clip = f"lower train.clip ({self.config.clip:g})" if self.config.clip else "clip gradients (train.clip = 5)"
         raise TrainingError(
             f"Arm {self.recipe.arm!r}: loss and gradient must be finite. Got loss {row['loss']:g} and gradient norm "
-            f"{row['grad_norm']:g} in step {row['step']}; perhaps lower train.lr ({self.config.lr:g}) or train.clip "
-            f"({self.config.clip}), or set train.precision to float32. The last good state is kept in {self.run}."
+            f"{row['grad_norm']:g} in step {row['step']}; perhaps lower train.lr ({self.config.lr:g}), {clip}, "
+            f"or set train.precision to float32. The last good state is kept in {self.run}."
         )
 
     def snapshot(self) -> Snapshot:
