@@ -216,7 +216,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
         subprocess.run([*command, *more], capture_output=True, text=True, check=False) for more in ([], ["--debug"])
     )
     assert plain.returncode == 2
-    assert plain.stderr.startswith("missrate: A study must be a readable file")
+    assert plain.stderr.startswith("missrate: Settings must be a readable file")
     assert len(plain.stderr.splitlines()) == 1
     assert "Traceback" in debug.stderr
 

@@ -115,17 +115,17 @@ def small(**config: Any) -> Any:
     return build_model(Recipe(arm="a", model="maskrcnn", config=sizes | config))
 
 
-def test_instances_agree_with_the_map() -> None:
+def test_the_map_is_the_strongest_detection() -> None:
     model = small(score_threshold=0.0, detections_per_slice=3)
     image_BCXY = torch.rand(2, 1, 64, 48, generator=torch.Generator().manual_seed(0))
     probability_B1XY = model.probability(image_BCXY)
-    for image, found in enumerate(model.instances(image_BCXY)):
-        assert 0 < len(found) <= 3
-        assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
-        strongest = torch.stack([one.score * one.mask_XY for one in found]).amax(dim=0)
+    with torch.no_grad():
+        detected = model._detect(image_BCXY)
+    for image, found in enumerate(detected):
+        assert 0 < len(found["scores"]) <= 3
+        strongest = (found["scores"][:, None, None] * found["masks"]).amax(dim=0)
         assert torch.allclose(strongest, probability_B1XY[image, 0])
-        for one in found:
-            x0, y0, x1, y1 = one.box_px
+        for x0, y0, x1, y1 in found["boxes"].tolist():
             assert 0 <= x0 < x1 <= 64
             assert 0 <= y0 < y1 <= 48
 

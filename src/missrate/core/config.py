@@ -27,7 +27,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             return tomllib.load(file)
     except OSError as error:
-        raise ConfigError(f"A study must be a readable file. Got {path}: {error.strerror or error}.") from error
+        raise ConfigError(f"Settings must be a readable file. Got {path}: {error.strerror or error}.") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} must be TOML. Got: {error}.") from error
 

@@ -7,7 +7,6 @@ reads the same on both sides.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -69,15 +68,6 @@ class Config(Frozen):
     combine: Literal["max", "mean"] = "max"
     mask: Literal["soft", "hard"] = "soft"
     targets: Targets = "lesions"
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """One detected lesion in one slice; ``box_px`` is (xmin, ymin, xmax, ymax), ``mask_XY`` soft, in [0, 1]."""
-
-    score: float
-    box_px: tuple[float, float, float, float]
-    mask_XY: Tensor
 
 
 def check_init(config: Config, init: str) -> None:
@@ -173,17 +163,6 @@ class MaskRCNNSegmenter(nn.Module):
         with _giving_losses(self.net):
             losses: dict[str, Tensor] = self.net(self._images(image_BCXY), targets)
         return losses
-
-    @torch.no_grad()
-    def instances(self, image_BCXY: Tensor) -> list[list[Instance]]:
-        """For each image what was detected, highest score first; always as in evaluation."""
-        return [
-            [
-                Instance(float(score), tuple(box.tolist()), mask_XY)
-                for score, box, mask_XY in zip(found["scores"], found["boxes"], found["masks"], strict=True)
-            ]
-            for found in self._detect(image_BCXY)
-        ]
 
     @torch.no_grad()
     def probability(self, image_BCXY: Tensor) -> Tensor:

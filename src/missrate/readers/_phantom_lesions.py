@@ -40,7 +40,7 @@ def paint_lesions(canvas: Canvas, organs: Organs, rng: np.random.Generator, *, c
         if region is None or _touches(region, lesions_XYZ):
             continue
         value_hu = site.organ_hu - float(rng.uniform(*DARKER_HU))
-        # grainy like the gland: smoothness must not give a lesion away
+        # grainy like the gland (.93 of its spread under the noise), so that smoothness gives no lesion away
         canvas.fill(region, textured(canvas.space, rng, region, value_hu, grain_mm=3.0, spread_hu=5.0))
         lesions_XYZ[region.box] = np.maximum(lesions_XYZ[region.box], region.inside_XYZ)
         painted += 1
