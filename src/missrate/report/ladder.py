@@ -82,9 +82,4 @@ def _value(found: Json) -> Cell:
     below = [interval.replace(", ", " to ").replace("[", "").replace("]", "")]
     if found["undefined"]:
         below.append(f"{found['undefined']} slices 0/0")
-    return Cell(_share4(found["value"]), tuple(below))
-
-
-def _share4(value: float) -> str:
-    """Four decimals: accuracies differ in the last of them."""
-    return f"{value:.4f}".lstrip("0") if value < 1 else "1"
+    return Cell(f"{found['value']:.4f}", tuple(below))  # accuracies differ in the last digit
