@@ -115,17 +115,19 @@ def test_below_the_floor_there_are_only_the_declared_thresholds() -> None:
 
 
 def test_the_floor_rises_until_few_voxels_are_active_but_leaves_the_highest_level() -> None:
-    def floor(counts: dict[int, int], total: int = 10_000_000) -> int:
-        levels = sorted(counts)
-        outside = Histogram(np.array(levels, np.uint16), np.array([counts[k] for k in levels]))
-        return statistics.raised_floor(Histogram.of(np.zeros(TOP + 1, np.int64)), outside, 600, total)
+    def floor(millions: dict[int, float], total: float = 100.0) -> int:
+        counts = {level: round(1_000_000 * each) for level, each in sorted(millions.items())}
+        outside = Histogram(np.array(list(counts), np.uint16), np.array(list(counts.values())))
+        nothing = Histogram.of(np.zeros(TOP + 1, np.int64))
+        return statistics.raised_floor(nothing, outside, 600, round(1_000_000 * total))
 
-    # 5 % of 10 million is 500,000.
-    assert floor({0: 9_400_000, 700: 300_000, 900: 200_000, 5000: 100_000}) == 701
-    assert floor({0: 9_500_000, 700: 300_000, 900: 200_000}) == 600
-    assert floor({900: 10_000_000}) == 900, "a constant map is one candidate, not none"
-    assert floor({TOP: 10_000_000}) == TOP
-    assert floor({900: 90_000}, total=90_000) == 600, "a small scan is cheap"
+    # 5 % of 100 million is 5 million.
+    assert floor({0: 94.0, 700: 3.0, 900: 2.0, 5000: 1.0}) == 701
+    assert floor({0: 95.0, 700: 3.0, 900: 2.0}) == 600
+    assert floor({900: 100.0}) == 900, "a constant map is one candidate, not none"
+    assert floor({TOP: 100.0}) == TOP
+    assert floor({900: 0.09}, total=0.09) == 600, "a small scan is cheap"
+    assert floor({0: 1.6, 900: 0.4, 50_000: 0.3}, total=2.3) == 600, "a scan that was cropped around a large tumour"
 
 
 def test_a_mask_answers_at_every_threshold() -> None:

@@ -22,8 +22,9 @@ logger = logging.getLogger(__name__)
 
 MOST_ACTIVE = 0.05
 """The floor is raised until at most this share of a scan's voxels lies above it."""
-FEW = 100_000
-"""So many voxels may always lie above the floor: in small scans it need not be raised."""
+FEW = 2_000_000
+"""So many voxels may always lie above the floor: white noise of so many costs 3 seconds and 2 MB, and a scan that was
+cropped around a tumour is to more than ``MOST_ACTIVE`` tumour."""
 
 
 def measure_case(

@@ -10,6 +10,7 @@ from missrate.core.ladder import Rung
 from missrate.core.points import SCHEMA as POINT
 from missrate.core.types import Entry
 from missrate.engine import Task
+from missrate.evaluate import statistics
 from missrate.prepare.patients import column
 from missrate.readers._detect import source_of
 from missrate.study import leak, work
@@ -45,6 +46,7 @@ def evaluate(layout: Layout, name: str) -> Stage:
 
     inputs = (f"prepare/{source}", "split", *(layout.predict_name(name, fold) for fold in layout.folds))
     config = settings.model_dump(include={"thresholds", "floor", "missing", "metrics"})
+    config["floors"] = [statistics.MOST_ACTIVE, statistics.FEW]
     owns = (str(layout.statistics(name).relative_to(layout.out)),)
     return Stage(f"evaluate/{name}", inputs, config, owns, tasks, finish)
 
