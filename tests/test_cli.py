@@ -207,7 +207,8 @@ def test_unequal_budgets_are_refused(missrate: Missrate, tmp_path: Path) -> None
     study.write_text(study.read_text().replace('name = "unet"', 'name = "unet"\ntrain = { steps = 7 }'))
     done = missrate("status", study)
     assert done.returncode == 2
-    assert "must equal [budget] steps = 4 or another arm's total. Got 7 in 'unet'" in done.stderr
+    assert "must equal [budget] steps = 4, or the steps of another arm and of" in done.stderr
+    assert "together (8). Got 7 in 'unet'" in done.stderr
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
