@@ -12,7 +12,7 @@ from missrate.core import store
 from missrate.core.errors import ProvenanceError
 from missrate.core.ladder import Rung
 from missrate.core.types import LESION, OperatingPoint
-from missrate.study import config, leak, runner, work
+from missrate.study import climb, config, leak, runner, work
 from missrate.study.layout import Layout
 from missrate.study.plan import plan
 from tests.study.test_config import LADDER, LEAK, study
@@ -126,7 +126,7 @@ def test_rungs_count_the_same_patients_though_one_was_not_predicted(whole: tuple
 
     def climbed(*, as_misses: bool) -> list[dict[str, Any]]:
         given: dict[str, Any] = {"points": {}, "folds": dict.fromkeys(cases), "resamples": 50, "seed": 0}
-        work.climb(rungs, layout.prepared("target"), cases, out=tmp_path / "l.json", as_misses=as_misses, **given)
+        climb.climb(rungs, layout.prepared("target"), cases, out=tmp_path / "l.json", as_misses=as_misses, **given)
         return list(store.read_json(tmp_path / "l.json")["rungs"])
 
     whole_rung, other = climbed(as_misses=False)

@@ -13,7 +13,7 @@ from missrate.engine import Task
 from missrate.evaluate import statistics
 from missrate.prepare.patients import column
 from missrate.readers._detect import source_of
-from missrate.study import leak, work
+from missrate.study import climb, leak, work
 from missrate.study.config import NULL_ARMS
 from missrate.study.layout import Fold, Layout
 from missrate.study.stages import INDEX, Stage, arguments, batched, write_index
@@ -204,7 +204,7 @@ def ladder(layout: Layout) -> Stage:
             seed=layout.study.partition.seed,
             out=out,
         )
-        return [Task("ladder", work.climb, given)]
+        return [Task("ladder", climb.climb, given)]
 
     arms = dict.fromkeys(rung.arm for rung in rungs)
     folds_of = {arm: [None] if layout.leaks(arm) else layout.folds for arm in arms}

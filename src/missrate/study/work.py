@@ -14,14 +14,12 @@ from missrate.core.case import CaseStatistics
 from missrate.core.crop import Crop, union
 from missrate.core.errors import DataError, InputError, ProvenanceError
 from missrate.core.grid import Grid
-from missrate.core.ladder import SCHEMA as LADDER
-from missrate.core.ladder import Rung
 from missrate.core.quantise import level_of, threshold_of
 from missrate.core.recipe import Recipe
 from missrate.core.types import IGNORED, LESION, Entry, LabelMeaning, Matching, OperatingPoint, Prediction
 from missrate.core.view import View
 from missrate.core.viewed import read_view
-from missrate.evaluate import files, ladder, statistics, summary, tables
+from missrate.evaluate import files, statistics, summary, tables
 from missrate.prepare import case as prepare_case
 from missrate.prepare import views
 
@@ -178,10 +176,10 @@ def measure(
     if out.exists() or not (prediction.exists() or as_misses):
         return
     label = store.Prepared(prepared).load_label(case_id)
-    predicted = _predicted(prediction, label.grid)
+    found = predicted(prediction, label.grid)
     measured = statistics.measure_case(
         Crop(label.values_XYZ == LESION, label.start, label.grid),
-        without_ignored(predicted, label),
+        without_ignored(found, label),
         case_id=case_id,
         patient_id=patient_id,
         fold=fold,
@@ -192,14 +190,14 @@ def measure(
     files.save(out, measured)
 
 
-def _predicted(path: Path, grid: Grid) -> Prediction:
+def predicted(path: Path, grid: Grid) -> Prediction:
     """What the file holds; without one, nothing was found."""
     if not path.exists():
         return statistics.nothing(grid)
-    predicted = store.read_prediction(path)
-    if predicted.levels.grid != grid:
+    found = store.read_prediction(path)
+    if found.levels.grid != grid:
         raise ProvenanceError(f"{path} must lie on the grid of its scan. Got another; predict again.")
-    return predicted
+    return found
 
 
 def without_ignored(prediction: Prediction, label: Crop) -> Prediction:
@@ -280,62 +278,6 @@ def summarise(
     store.write_text(folder / "lesions.csv", tables.lesions_csv(loaded, ordered, matching))
     store.write_text(folder / "cases.csv", tables.cases_csv(loaded, ordered, matching))
     store.write_json(folder / "summary.json", value)
-
-
-def climb(
-    rungs: list[tuple[Rung, dict[str, Path], dict[str, int]]],
-    prepared: Path,
-    cases: dict[str, str],
-    points: dict[str, Path],
-    out: Path,
-    *,
-    folds: dict[str, int | None],
-    as_misses: bool,
-    resamples: int,
-    seed: int,
-) -> None:
-    """Writes ``ladder.json``. Each rung comes with the prediction of each of its cases and the first slice that counts.
-
-    ``cases``: patients, ``folds``: the fold of each case, ``points``: the operating point's file of arms that have one.
-    A case without a prediction counts ``as_misses``, or on no rung of the tested patients, so that rungs differ in one
-    thing only.
-    """
-    data, rows = store.Prepared(prepared), []
-
-    def lacking(predictions: dict[str, Path]) -> set[str]:
-        return set() if as_misses else {case_id for case_id, path in predictions.items() if not path.exists()}
-
-    of_any = set().union(*(lacking(predictions) for _, predictions, first in rungs if not first))
-    for rung, predictions, first in rungs:
-        absent = sorted(predictions.keys() & (lacking(predictions) if first else of_any))
-        counted: list[ladder.SliceCounts] = []
-        thresholds, reason = {}, None
-        for case_id in (c for c in predictions if c not in absent):
-            if rung.threshold == "calibrated":
-                threshold = point_files.read(points[rung.arm]).thresholds[folds[case_id]]
-            else:
-                threshold = rung.threshold
-            if threshold is None:
-                counted, reason = [], f"{rung.arm} has no calibrated threshold"
-                break
-            thresholds[str(folds[case_id])] = threshold
-            label = data.load_label(case_id)
-            counted.append(
-                ladder.count_slices(
-                    Crop(label.values_XYZ == LESION, label.start, label.grid),
-                    without_ignored(_predicted(predictions[case_id], label.grid), label).levels,
-                    level_of(threshold),
-                    patient_id=cases[case_id],
-                    largest_share=rung.largest_share,
-                    first=first.get(case_id, 0),
-                )
-            )
-        measured = ladder.measure(counted, rung, resamples=resamples, seed=seed)
-        used = sorted(set(thresholds.values()))
-        said = rung.model_dump(mode="json")
-        said["slices_counted"] = said.pop("slices")
-        rows.append({**said, **measured, "thresholds": used, "absent": absent, "reason": reason})
-    store.write_json(out, {"schema": LADDER, "resamples": resamples, "rungs": rows})
 
 
 def compare_arms(
