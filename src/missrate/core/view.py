@@ -70,7 +70,7 @@ class View(Frozen):
     def shape(self, box: Box, grid: Grid) -> tuple[int, int, int]:
         """The number of voxels after resampling; without millimetres the scan's own.
 
-        Raises DataError for more than MOST_VOXELS along an axis: then the scan's spacing is not what it says.
+        Raises DataError where resampling gives more than MOST_VOXELS along an axis: then its spacing cannot be right.
         """
         sizes = [b.stop - b.start for b in box]
         if grid.spacing_mm is not None:
@@ -79,11 +79,12 @@ class View(Frozen):
                 size if mm is None else max(1, round(size * own_mm / mm))
                 for size, own_mm, mm in zip(sizes, grid.spacing_mm, wanted_mm, strict=True)
             ]
-            if max(sizes) > MOST_VOXELS:
+            most = max((size for size, mm in zip(sizes, wanted_mm, strict=True) if mm is not None), default=0)
+            if most > MOST_VOXELS:
                 own = " x ".join(f"{mm:g}" for mm in grid.spacing_mm)
                 raise DataError(
-                    f"A scan must have at most {MOST_VOXELS} voxels along an axis as the model sees it. "
-                    f"Got {max(sizes)}; perhaps its spacing of {own} mm is wrong."
+                    f"A resampled scan must have at most {MOST_VOXELS} voxels along an axis. "
+                    f"Got {most}; perhaps its spacing of {own} mm is wrong."
                 )
         return sizes[0], sizes[1], sizes[2]
 

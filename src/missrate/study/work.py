@@ -38,8 +38,11 @@ def prepare(
 
 
 def view(prepared: Path, case_id: str, patient_id: str, config: View, folder: Path) -> None:
-    """Materialises one case of a view."""
-    views.materialise(store.Prepared(prepared), case_id, patient_id, view=config, folder=folder)
+    """Materialises one case of a view. Raises DataError, with its name, for a case that cannot be."""
+    try:
+        views.materialise(store.Prepared(prepared), case_id, patient_id, view=config, folder=folder)
+    except DataError as error:
+        raise DataError(f"{case_id}: {error}") from error
 
 
 def check_recipe(recipe: Recipe, out: Path, *, offline: bool, folder: Path) -> None:
