@@ -246,13 +246,24 @@ def compare(  # noqa: PLR0917 - typer calls it by name
     against: Annotated[str | None, typer.Option(help="The reference arm: name or folder (default: the first).")] = None,
     out: Out = None,
     fail_if_worse: Annotated[
-        bool, typer.Option("--fail-if-worse", help="Exit 1 when an arm misses more than the reference, beyond noise.")
+        bool,
+        typer.Option(
+            "--fail-if-worse",
+            help="Exit 1 when an arm misses more than the reference, beyond noise; 2 when the patients cannot tell.",
+        ),
     ] = False,
     level: Annotated[
         Literal["voxel", "slice", "lesion", "patient"], typer.Option(help="Whose miss rate --fail-if-worse judges.")
     ] = "lesion",
-    margin: Annotated[float, typer.Option(help="An increase of the rate up to this is allowed (.02: 2 points).")] = 0.0,
-    confidence: Annotated[float, typer.Option(help="One-sided, of --fail-if-worse.")] = 0.95,
+    margin: Annotated[float, typer.Option(help="Increase of the rate that is allowed (.02: 2 points).")] = 0.0,
+    detect: Annotated[
+        float, typer.Option(help="Increase beyond the margin that must be excluded for an arm to pass.")
+    ] = 0.2,
+    underpowered: Annotated[
+        Literal["refuse", "pass"],
+        typer.Option(help="When the patients cannot tell: exit 2 (refuse), or 0 (pass)."),
+    ] = "refuse",
+    confidence: Annotated[float, typer.Option(help="One-sided confidence of --fail-if-worse.")] = 0.95,
     pairs: Annotated[Literal["reference", "all"], typer.Option(help="Which arms are compared.")] = "reference",
     patients: Annotated[Path | None, typer.Option(help="CSV with case_id or patient_id and further columns.")] = None,
     subgroup: Annotated[list[str] | None, typer.Option(help="Compare within the values of this column.")] = None,
@@ -262,7 +273,7 @@ def compare(  # noqa: PLR0917 - typer calls it by name
     from missrate.compare import Gate
     from missrate.study import side_by_side
 
-    gate = Gate(level, margin, confidence)
+    gate = Gate(level, margin, confidence, detect)
     if evaluations[0].endswith(".toml"):
         from missrate.study import front
 
@@ -282,10 +293,11 @@ def compare(  # noqa: PLR0917 - typer calls it by name
     value = side_by_side.compare(request)
     typer.echo(json.dumps(value, indent=1, sort_keys=True) if as_json else side_by_side.comparison_table(value))
     if fail_if_worse:
-        if side_by_side.undecided(value):
-            raise InputError(" ".join(side_by_side.undecided(value)))
         if value["gate"]["worse"]:
             raise typer.Exit(1)
+        open_questions = side_by_side.undecided(value, underpowered=underpowered == "refuse")
+        if open_questions:
+            raise InputError(" ".join(open_questions))
 
 
 @app.command(name="list")

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from missrate.compare.areas import auroc
 from missrate.compare.arms import Arm, Given, Points, common_cases, ready_arms
@@ -15,7 +14,8 @@ from missrate.compare.pairs import all_pairs
 from missrate.compare.ranking import ranks
 from missrate.compare.rates import rates
 from missrate.compare.subgroups import by_column, by_diameter, require_columns
-from missrate.core.resampling import draws_for, patient_weights
+from missrate.core.intervals import Weights, patient_weights
+from missrate.core.resampling import draws_for
 from missrate.core.types import Matching
 
 SCHEMA = "missrate/comparison/2"
@@ -60,17 +60,17 @@ def compare(
     made = ready_arms(arms, points, against, matching, trained)
     reference, columns = made[against], subgroups or {}
     require_columns(reference, columns)
-    weights_BP = patient_weights(len(reference.patients), resamples, seed)
+    weights = patient_weights(len(reference.patients), resamples, seed)
     draws = draws_for(max(len(made) - 1, 1))
     comparisons = {
-        name: _against(arm, reference, columns, weights_BP, seed=seed, draws=draws)
+        name: _against(arm, reference, columns, weights, seed=seed, draws=draws)
         for name, arm in made.items()
         if name != against
     }
     adjust(comparisons)
-    own = {name: rates(arm, weights_BP, seed) for name, arm in made.items()}
+    own = {name: rates(arm, weights, seed) for name, arm in made.items()}
     runs = {run.name: run for arm in made.values() for run in arm.runs}
-    verdicts = works(runs, baseline, weights_BP, volume_ml=fp_ml_per_scan[0] if fp_ml_per_scan else np.inf)
+    verdicts = works(runs, baseline, weights, volume_ml=fp_ml_per_scan[0] if fp_ml_per_scan else np.inf)
     rate = own[against].get("lesion_miss_rate", {}).get("value")
     return {
         "schema": SCHEMA,
@@ -93,25 +93,23 @@ def compare(
         "answer": [*answer(against, comparisons, verdicts), *_absent(left_out)],
         "rates": own,
         "comparisons": comparisons,
-        "all_pairs": all_pairs(made, weights_BP, seed=seed) if pairs == "all" else None,
-        "ranks": ranks(made, weights_BP, seed),
-        "gate": None if gate is None else judge(made, against, weights_BP, gate, seed=seed),
-        "matched": matched(runs, rate, weights_BP, fp_per_scan=fp_per_scan, fp_ml_per_scan=fp_ml_per_scan),
+        "all_pairs": all_pairs(made, weights, seed=seed) if pairs == "all" else None,
+        "ranks": ranks(made, weights, seed),
+        "gate": None if gate is None else judge(made, against, weights, gate, seed=seed),
+        "matched": matched(runs, rate, weights, fp_per_scan=fp_per_scan, fp_ml_per_scan=fp_ml_per_scan),
         "works": {name: verdict["works"] for name, verdict in verdicts.items()},
         "works_because": verdicts,
         "curves": {name: curves(run.sweep) for name, run in runs.items()},
     }
 
 
-def _against(
-    arm: Arm, reference: Arm, columns: Columns, weights_BP: NDArray[np.float64], *, seed: int, draws: int
-) -> Json:
-    result = paired(arm, reference, weights_BP, seed=seed, draws=draws)
+def _against(arm: Arm, reference: Arm, columns: Columns, weights: Weights, *, seed: int, draws: int) -> Json:
+    result = paired(arm, reference, weights, seed=seed, draws=draws)
     if "reason" in result:
         return result
     result["auroc"] = auroc(arm, reference)
-    result["by_diameter_mm"] = by_diameter(arm, reference, weights_BP, seed=seed, draws=draws)
-    result["subgroups"] = by_column(arm, reference, columns, weights_BP, seed=seed, draws=draws)
+    result["by_diameter_mm"] = by_diameter(arm, reference, weights, seed=seed, draws=draws)
+    result["subgroups"] = by_column(arm, reference, columns, weights, seed=seed, draws=draws)
     return result
 
 

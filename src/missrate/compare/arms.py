@@ -15,6 +15,7 @@ from missrate.core import catalog, matching
 from missrate.core.admissible import level_at
 from missrate.core.case import CaseStatistics
 from missrate.core.errors import InputError, UnknownNameError
+from missrate.core.intervals import Range, range_of
 from missrate.core.pooling import PerPatient, Term, pooled
 from missrate.core.sweep import Sweep, sweep
 from missrate.core.types import Matching, OperatingPoint, Ratio
@@ -182,6 +183,11 @@ class Arm:
         """The operating point, or a list of one for each seed."""
         each = [run.point_json() for run in self.runs]
         return each[0] if len(each) == 1 else each
+
+
+def values_of(metric: str) -> Range:
+    """Return the values that a metric of the shelf can have."""
+    return range_of(catalog.load("metrics", metric))
 
 
 def _seeds(given: Given) -> list[list[CaseStatistics]]:

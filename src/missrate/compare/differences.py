@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from missrate.compare.arms import Arm, Bools, Run, Value
+from missrate.compare.arms import Arm, Bools, Run, Value, values_of
+from missrate.core.intervals import FEW, Weights
 from missrate.core.pooling import case_mean
 from missrate.core.resampling import PValue, label_swap, mcnemar, sign_flip
 from missrate.core.seeds import OverSeeds, seed_difference, seed_ratio
@@ -23,18 +24,33 @@ Sums = tuple[Floats, Floats]
 
 
 def pooled_difference(
-    arm: Arm, against: Arm, sums: tuple[Sums, Sums], weights_BP: Floats, *, seed: int, test: PValue | None
+    arm: Arm,
+    against: Arm,
+    sums: tuple[Sums, Sums],
+    metric: str,
+    weights: Weights,
+    *,
+    seed: int,
+    test: PValue | None,
 ) -> Json:
     """The difference of two ratios of sums, each resampled with the same patients; no interval from fewer than two."""
-    mine, theirs = (
-        seed_ratio(*each, weights_BP, seed, arm=who.trained) for each, who in zip(sums, (arm, against), strict=True)
+    return block(*over_both((arm, against), sums, metric, weights, seed=seed), weights, test)
+
+
+def over_both(
+    arms: tuple[Arm, Arm], sums: tuple[Sums, Sums], metric: str, weights: Weights, *, seed: int
+) -> tuple[OverSeeds, OverSeeds]:
+    """One metric of both arms over their seeds and the same resamples."""
+    values = values_of(metric)
+    first, second = (
+        seed_ratio(*each, weights, seed, arm=who.trained, values=values) for each, who in zip(sums, arms, strict=True)
     )
-    return block(mine, theirs, test)
+    return first, second
 
 
-def block(mine: OverSeeds, theirs: OverSeeds, test: PValue | None) -> Json:
+def block(mine: OverSeeds, theirs: OverSeeds, weights: Weights, test: PValue | None) -> Json:
     """One difference; the test stands only beside an interval, that is where at least two patients contribute."""
-    difference = seed_difference(mine, theirs)
+    difference = seed_difference(mine, theirs, weights)
     known = difference.interval is not None
     result: Json = {
         "arm": mine.estimate,
@@ -45,7 +61,7 @@ def block(mine: OverSeeds, theirs: OverSeeds, test: PValue | None) -> Json:
         "p": test.p if test is not None and known else None,
         "least_p": test.least_p if test is not None and known else None,
         "test": test.test if test is not None and known else None,
-        "resamples_undefined": int(np.isnan(difference.draws_B).sum()),
+        "few_patients": min(mine.patients, theirs.patients) < FEW,
     }
     if max(len(mine.per_seed), len(theirs.per_seed)) > 1:
         result["seeds"] = {"arm": over_seeds(mine), "against": over_seeds(theirs)}
@@ -95,14 +111,14 @@ def mean_sums(arm: Arm, against: Arm, metric: str) -> tuple[Sums, Sums, int, int
 
 
 def mean_difference(
-    arm: Arm, against: Arm, metric: str, weights_BP: Floats, *, seed: int, draws: int, tested: bool = True
+    arm: Arm, against: Arm, metric: str, weights: Weights, *, seed: int, draws: int, tested: bool = True
 ) -> Json:
     """The mean difference over the cases where both arms are defined; the others are counted as ``undefined``."""
     mine, theirs, n, undefined = mean_sums(arm, against, metric)
     flips = flip_differences(mine, theirs)
     known = flips[~np.isnan(flips)]
     test = sign_flip(known, seed, draws=draws) if tested and known.size > 1 else None
-    result = pooled_difference(arm, against, (mine, theirs), weights_BP, seed=seed, test=test)
+    result = pooled_difference(arm, against, (mine, theirs), metric, weights, seed=seed, test=test)
     return result | {"n": n, "undefined": undefined}
 
 

@@ -1,27 +1,34 @@
-"""The regression gate: does an arm miss more than the reference arm, beyond noise?
+"""The regression gate: does an arm miss more than the reference arm, beyond noise? Yes, no, or cannot tell.
 
 Worse means both: the one-sided lower confidence limit of (arm minus reference) lies above the margin, by the paired
 patient bootstrap; and the one-sided label-swap p against "no difference", exact where few patients differ and
 Holm-adjusted over the arms, is at most 1 - confidence. The bootstrap alone claims too much on few patients (two
 patients who both got worse give an interval without 0), the test alone knows no margin.
+
+Not worse is a claim of its own and needs patients, too: the upper limit, which leaves room for a patient who was not
+drawn (`core.intervals`), must exclude an increase of ``detect`` beyond the margin. Whatever is neither is "cannot
+tell": a set of four patients who all got worse passes nothing.
 """
 
 from dataclasses import asdict, dataclass
+from math import ceil, log2
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from missrate.compare.arms import Arm
-from missrate.compare.differences import Sums, seed_means, swap_test
+from missrate.compare.differences import Sums, over_both, seed_means, swap_test
 from missrate.core.errors import InputError
-from missrate.core.resampling import PValue, beyond, draws_for, holm
-from missrate.core.seeds import seed_difference, seed_ratio
+from missrate.core.intervals import Weights
+from missrate.core.resampling import PValue, draws_for, holm
+from missrate.core.seeds import seed_difference
 
 Level = Literal["voxel", "slice", "lesion", "patient"]
 HOW = (
     "worse: the one-sided lower limit of the difference (paired patient bootstrap) lies above the margin, and the "
-    "one-sided label-swap p against no difference, Holm-adjusted over the arms, is at most 1 - confidence"
+    "one-sided label-swap p against no difference, Holm-adjusted over the arms, is at most 1 - confidence; not worse: "
+    "the one-sided upper limit, with room for a patient who was not drawn, is at most margin + detect; else: cannot "
+    "tell"
 )
 UNITS = {"voxel": "lesion voxels", "slice": "lesion slices", "lesion": "lesions", "patient": "patients with a lesion"}
 Json = dict[str, Any]
@@ -31,18 +38,23 @@ Json = dict[str, Any]
 class Gate:
     """What is asked: a miss rate, the margin (an absolute rate) that is still allowed, and the confidence.
 
-    Raises InputError for another level, a margin outside [0, 1) or a confidence outside [.5, 1).
+    ``detect``: an arm passes only if an increase of so much beyond the margin is excluded.
+    Raises InputError for another level, a margin outside [0, 1), ``detect`` outside (0, 1] or a confidence outside
+    [.5, 1).
     """
 
     level: Level = "lesion"
     margin: float = 0.0
     confidence: float = 0.95
+    detect: float = 0.2
 
     def __post_init__(self) -> None:
         if self.level not in get_args(Level):
             raise InputError(f"The level must be one of {', '.join(get_args(Level))}. Got {self.level!r}.")
         if not 0.0 <= self.margin < 1.0:
             raise InputError(f"The margin must be a rate in [0, 1). Got {self.margin:g}; perhaps .02 for 2 points.")
+        if not 0.0 < self.detect <= 1.0:
+            raise InputError(f"`detect` must be a rate in (0, 1]. Got {self.detect:g}; perhaps .1 for 10 points.")
         if not 0.5 <= self.confidence < 1.0:
             raise InputError(f"The confidence must lie in [.5, 1). Got {self.confidence:g}; perhaps .95.")
 
@@ -58,21 +70,28 @@ class _Judged:
 
     arm: float
     against: float
-    low: float
-    above: bool  # the lower limit lies above the margin
+    low: float  # one-sided limits of the difference
+    high: float
+    patients: int  # who contribute
     discordant: int
     test: PValue
 
+    @property
+    def difference(self) -> float:
+        """Arm minus reference."""
+        return self.arm - self.against
 
-def judge(arms: dict[str, Arm], against: str, weights_BP: NDArray[np.float64], asked: Gate, *, seed: int = 0) -> Json:
-    """Every arm but ``against``: worse True or False, and the sentence that says so; None where a rate is undefined.
+
+def judge(arms: dict[str, Arm], against: str, weights: Weights, asked: Gate, *, seed: int = 0) -> Json:
+    """Judge every arm but ``against``: worse True, False or None (cannot tell), and the sentence that says so.
 
     ``can_fail`` is False where so few patients differ that no data could make the arm fail. The least p of n
     discordant patients is 1 / 2**n: with one arm and a confidence of .95 at least five must differ.
+    ``patients_needed`` is a rough number of patients like these with whom it could be told, None where it can.
     """
     names = [name for name in arms if name != against]
     draws = draws_for(len(names), asked.alpha)
-    judged = {name: _judge(arms[name], arms[against], weights_BP, asked, seed=seed, draws=draws) for name in names}
+    judged = {name: _judge(arms[name], arms[against], weights, asked, seed=seed, draws=draws) for name in names}
     known = {name: each for name, each in judged.items() if each is not None}
     adjusted = dict(zip(known, holm([each.test.p for each in known.values()]), strict=True))
     rows: Json = {}
@@ -86,20 +105,21 @@ def judge(arms: dict[str, Arm], against: str, weights_BP: NDArray[np.float64], a
     return {**asdict(asked), "against": against, "how": HOW, "worse": worse, "arms": rows}
 
 
-def _judge(
-    arm: Arm, against: Arm, weights_BP: NDArray[np.float64], asked: Gate, *, seed: int, draws: int
-) -> _Judged | None:
+def _judge(arm: Arm, against: Arm, weights: Weights, asked: Gate, *, seed: int, draws: int) -> _Judged | None:
     if not (arm.ready and against.ready):
         return None
-    sums = arm.sums(f"{asked.level}_miss_rate"), against.sums(f"{asked.level}_miss_rate")
-    mine, theirs = (
-        seed_ratio(*each, weights_BP, seed, arm=who.trained) for each, who in zip(sums, (arm, against), strict=True)
-    )
+    metric = f"{asked.level}_miss_rate"
+    sums = arm.sums(metric), against.sums(metric)
+    mine, theirs = over_both((arm, against), sums, metric, weights, seed=seed)
     test = swap_test(sums, seed, draws, one_sided=True)
-    limit = beyond(seed_difference(mine, theirs).draws_B, asked.margin, asked.confidence)
-    if mine.estimate is None or theirs.estimate is None or test is None or limit is None:
+    if mine.estimate is None or theirs.estimate is None or mine.drawn is None or theirs.drawn is None or test is None:
         return None
-    return _Judged(mine.estimate, theirs.estimate, limit.low, limit.beyond, _discordant(*sums), test)
+    low = float(np.quantile(mine.drawn.ratio_b - theirs.drawn.ratio_b, asked.alpha))
+    # Both ends of the two-sided interval of 2c - 1 are one-sided limits of c; one patient alone excludes nothing.
+    room = seed_difference(mine, theirs, weights, 2.0 * asked.confidence - 1.0).interval
+    high = 1.0 if room is None else room.high
+    patients = min(mine.patients, theirs.patients)
+    return _Judged(mine.estimate, theirs.estimate, low, high, patients, _discordant(*sums), test)
 
 
 def _discordant(mine: Sums, theirs: Sums) -> int:
@@ -107,33 +127,69 @@ def _discordant(mine: Sums, theirs: Sums) -> int:
 
 
 def _row(name: str, against: str, each: _Judged, p_holm: float, *, arms: int, asked: Gate) -> Json:
-    worse = each.above and p_holm <= asked.alpha
+    worse: bool | None = each.low > asked.margin and p_holm <= asked.alpha
     can_fail = each.test.least_p * arms <= asked.alpha
+    if not worse and each.high > asked.margin + asked.detect:
+        worse = None
+    needed = _patients_needed(each, arms, asked) if worse is None else None
     return {
         "worse": worse,
         "can_fail": can_fail,
         "arm": each.arm,
         "against": each.against,
-        "difference": each.arm - each.against,
+        "difference": each.difference,
         "lower_limit": each.low,
+        "upper_limit": each.high,
+        "patients": each.patients,
         "discordant_patients": each.discordant,
+        "patients_needed": needed,
         "p": each.test.p,
         "least_p": each.test.least_p,
         "p_holm": p_holm,
         "test": each.test.test,
-        "sentence": _sentence(name, against, each, p_holm, worse=worse, can_fail=can_fail, asked=asked),
+        "sentence": _sentence(name, against, each, p_holm, worse=worse, needed=needed, can_fail=can_fail, asked=asked),
     }
 
 
+def _patients_needed(each: _Judged, arms: int, asked: Gate) -> int:
+    """Return about how many patients like these would tell, were the difference what it is here.
+
+    A limit comes nearer with the square root of their number. An increase beyond what passes must become significant:
+    the lower limit must rise above the margin, and enough patients must differ for the least p. One that passes must
+    have its upper limit come down. Twice as many as there are where the difference lies just at the border.
+    """
+    most = asked.margin + asked.detect
+    if each.difference < most:
+        times = ((each.high - each.difference) / (most - each.difference)) ** 2
+    else:
+        times = (max(each.difference - each.low, 0.0) / (each.difference - asked.margin)) ** 2
+        must_differ = ceil(log2(arms / asked.alpha) - 1e-9)
+        times = max(times, must_differ / max(each.discordant, 1))
+    return max(ceil(each.patients * min(times, 1e6)), each.patients + 1)
+
+
 def _sentence(
-    name: str, against: str, each: _Judged, p_holm: float, *, worse: bool, can_fail: bool, asked: Gate
+    name: str,
+    against: str,
+    each: _Judged,
+    p_holm: float,
+    *,
+    worse: bool | None,
+    needed: int | None,
+    can_fail: bool,
+    asked: Gate,
 ) -> str:
-    verdict = "worse" if worse else "not worse beyond noise"
+    verdict = "cannot tell" if worse is None else "worse" if worse else "not worse beyond noise"
     text = (
         f"{name}: {verdict}. It misses {each.arm:.1%} of the {UNITS[asked.level]}, {against} {each.against:.1%}; the "
-        f"difference {each.arm - each.against:+.1%} is at least {each.low:+.1%} with {asked.confidence:.4g} confidence "
-        f"(margin {asked.margin:+.1%}), p = {p_holm:.3g} (one-sided label swap, Holm)."
+        f"difference {each.difference:+.1%} is at least {each.low:+.1%} and at most {each.high:+.1%}, each with "
+        f"{asked.confidence:.4g} confidence (margin {asked.margin:+.1%}), p = {p_holm:.3g} (one-sided label swap, "
+        "Holm)."
     )
-    if can_fail:
+    if worse is not None:
         return text
-    return f"{text} This gate can never fail with {each.discordant} discordant patients: more patients are needed."
+    few = "" if can_fail else f", and with {each.discordant} patients who differ no test could show it"
+    return (
+        f"{text} These {each.patients} patients do not exclude an increase of {asked.margin + asked.detect:.1%}{few}: "
+        f"about {needed} like them would be needed."
+    )

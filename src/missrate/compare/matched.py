@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from missrate.compare.arms import Run
 from missrate.core.admissible import admissible, at_most_ml
 from missrate.core.case import CaseStatistics
+from missrate.core.intervals import AMOUNT, COUNT, SHARE, Interval, Range, Weights, ratio_interval
 from missrate.core.matching import voxel_counts
 from missrate.core.pooling import Term, pooled
 from missrate.core.quantise import TOP, threshold_of
-from missrate.core.resampling import percentile, ratio_draws, ratio_interval
+from missrate.core.seeds import seed_difference, seed_ratio
 from missrate.core.sweep import Sweep
 from missrate.core.types import Ratio
 
@@ -35,7 +36,7 @@ Floats = NDArray[np.float64]
 def matched(
     arms: dict[str, Run],
     rate: float | None,
-    weights_BP: Floats,
+    weights: Weights,
     *,
     fp_per_scan: tuple[float, ...],
     fp_ml_per_scan: tuple[float, ...],
@@ -46,12 +47,12 @@ def matched(
     """
     known_ml = all(arm.sweep.voxel_ml is not None for arm in arms.values())
     by_count = {
-        name: [{"bound": x} | _at(arm, _lowest(arm, false_positives_per_scan=x), weights_BP) for x in fp_per_scan]
+        name: [{"bound": x} | _at(arm, _lowest(arm, false_positives_per_scan=x), weights) for x in fp_per_scan]
         for name, arm in arms.items()
     }
     by_volume = {
         name: [
-            {"bound": v} | _at(arm, _lowest(arm, false_positive_ml_per_scan=v), weights_BP)
+            {"bound": v} | _at(arm, _lowest(arm, false_positive_ml_per_scan=v), weights)
             for v in fp_ml_per_scan
             if known_ml
         ]
@@ -61,11 +62,11 @@ def matched(
         "how": HOW,
         "by_false_positives_per_scan": by_count,
         "by_false_positive_ml_per_scan": by_volume,
-        "by_lesion_miss_rate": _by_miss_rate(arms, rate, weights_BP),
+        "by_lesion_miss_rate": _by_miss_rate(arms, rate, weights),
     }
 
 
-def works(arms: dict[str, Run], baseline: str, weights_BP: Floats, *, volume_ml: float) -> dict[str, Json]:
+def works(arms: dict[str, Run], baseline: str, weights: Weights, *, volume_ml: float) -> dict[str, Json]:
     """Whether each arm's voxel miss rate lies below the baseline's at equal false-positive volume, beyond noise.
 
     Voxels are counted at every level, so here thresholds are not bound to the candidate levels: an arm whose
@@ -86,8 +87,7 @@ def works(arms: dict[str, Run], baseline: str, weights_BP: Floats, *, volume_ml:
             continue
         level = _level_of_volume(arm.cases, volume_ml)
         mine = _voxel_misses(arm, level)
-        draws_B = ratio_draws(*mine, weights_BP) - ratio_draws(*theirs, weights_BP)
-        interval = percentile(draws_B) if int((mine[1] > 0).sum()) > 1 else None
+        interval = _difference_interval(mine, theirs, weights)
         result[name] = {
             "works": None if interval is None else interval.high < 0.0,
             "baseline": baseline,
@@ -133,7 +133,7 @@ def _lowest(arm: Run, **bounds: float) -> int | None:
     return int(allowed[0]) if allowed.size else None
 
 
-def _at(arm: Run, level: int | None, weights_BP: Floats) -> Json:
+def _at(arm: Run, level: int | None, weights: Weights) -> Json:
     """Miss rates and false positives at a level, or of an empty prediction."""
     cohort, nothing_N = arm.sweep, np.zeros(arm.sweep.patient.size)
     found_N, inside_N, false_N, outside_N = (nothing_N,) * 4 if level is None else arm.counts_at(level)
@@ -141,24 +141,24 @@ def _at(arm: Run, level: int | None, weights_BP: Floats) -> Json:
     reference_N, voxel_ml = nothing_N if points else cohort.reference_voxels, cohort.voxel_ml
     return {
         "threshold": None if level is None else threshold_of(level),
-        "lesion_miss_rate": _share_block(cohort, cohort.lesions - found_N, cohort.lesions, weights_BP),
-        "voxel_miss_rate": _share_block(cohort, reference_N - inside_N, reference_N, weights_BP),
+        "lesion_miss_rate": _share_block(cohort, cohort.lesions - found_N, cohort.lesions, weights),
+        "voxel_miss_rate": _share_block(cohort, reference_N - inside_N, reference_N, weights),
         "false_positives_per_scan": float(false_N.mean()),
         "false_positive_ml_per_scan": None if voxel_ml is None else float((outside_N * voxel_ml).mean()),
     }
 
 
-def _by_miss_rate(arms: dict[str, Run], rate: float | None, weights_BP: Floats) -> Json:
+def _by_miss_rate(arms: dict[str, Run], rate: float | None, weights: Weights) -> Json:
     if rate is None:
         return {"how": HOW_SENSITIVITY, "bound": None, "arms": dict.fromkeys(arms)}
     return {
         "how": HOW_SENSITIVITY,
         "bound": rate,
-        "arms": {name: _cost_of(arm, rate, weights_BP) for name, arm in arms.items()},
+        "arms": {name: _cost_of(arm, rate, weights) for name, arm in arms.items()},
     }
 
 
-def _cost_of(arm: Run, rate: float, weights_BP: Floats) -> Json | None:
+def _cost_of(arm: Run, rate: float, weights: Weights) -> Json | None:
     cohort, counts = arm.sweep, arm.sweep.pooled
     missed_J = 1.0 - counts.found / cohort.lesions.sum()
     # 1 - a / b and (b - a) / b may differ in the last bit.
@@ -168,23 +168,25 @@ def _cost_of(arm: Run, rate: float, weights_BP: Floats) -> Json | None:
     level = int(counts.levels[good[-1]])
     _, _, false_N, outside_N = arm.counts_at(level)
     ones_N, voxel_ml = np.ones(cohort.patient.size), cohort.voxel_ml
-    ml = None if voxel_ml is None else _share_block(cohort, outside_N * voxel_ml, ones_N, weights_BP)
+    ml = None if voxel_ml is None else _share_block(cohort, outside_N * voxel_ml, ones_N, weights, AMOUNT)
     return {
         "threshold": threshold_of(level),
         "lesion_miss_rate": float(missed_J[good[-1]]),
-        "false_positives_per_scan": _share_block(cohort, false_N, ones_N, weights_BP),
+        "false_positives_per_scan": _share_block(cohort, false_N, ones_N, weights, COUNT),
         "false_positive_ml_per_scan": ml,
     }
 
 
-def _share_block(cohort: Sweep, numerator_N: Floats, denominator_N: Floats, weights_BP: Floats) -> Json:
+def _share_block(
+    cohort: Sweep, numerator_N: Floats, denominator_N: Floats, weights: Weights, values: Range = SHARE
+) -> Json:
     patients = len(cohort.patients)
     numerator, denominator = (
         np.bincount(cohort.patient, each_N, minlength=patients).astype(np.float64)
         for each_N in (numerator_N, denominator_N)
     )
     total = float(denominator.sum())
-    interval = ratio_interval(numerator, denominator, weights_BP)
+    interval = ratio_interval(numerator, denominator, weights, values)
     return {
         "value": None if total == 0.0 else float(numerator.sum()) / total,
         "ci95": None if interval is None else [interval.low, interval.high],
@@ -211,6 +213,14 @@ def _voxel_misses(arm: Run, level: int) -> tuple[Floats, Floats]:
         terms.append((case.patient_id, ratio))
     sums = pooled(terms, arm.patients)
     return sums.numerator, sums.denominator
+
+
+def _difference_interval(
+    mine: tuple[Floats, Floats], theirs: tuple[Floats, Floats], weights: Weights
+) -> Interval | None:
+    """The paired interval of the difference of two voxel miss rates."""
+    first, second = (seed_ratio(one[None], all_[None], weights, 0, arm="") for one, all_ in (mine, theirs))
+    return seed_difference(first, second, weights).interval
 
 
 def _ratio(numerator_P: Floats, denominator_P: Floats) -> float:

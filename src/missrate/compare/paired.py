@@ -6,11 +6,9 @@ Shapes: B resamples, P patients in sorted order.
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from missrate.compare.arms import Arm, Run
 from missrate.compare.differences import mean_difference, patient_test, pooled_difference, swap_test
+from missrate.core.intervals import Weights
 from missrate.core.resampling import holm, mcnemar
 
 ALPHA = 0.05
@@ -30,7 +28,7 @@ MISSES = ("arm_only", "against_only", "both", "neither")
 Json = dict[str, Any]
 
 
-def paired(arm: Arm, against: Arm, weights_BP: NDArray[np.float64], *, seed: int, draws: int) -> Json:
+def paired(arm: Arm, against: Arm, weights: Weights, *, seed: int, draws: int) -> Json:
     """All differences ``arm`` minus ``against`` at their points; Holm's adjustment comes later, over all arms.
 
     Who misses what stands at the top for one seed each, otherwise seed by seed in ``by_seed``. Without a threshold in
@@ -44,9 +42,9 @@ def paired(arm: Arm, against: Arm, weights_BP: NDArray[np.float64], *, seed: int
         sums = arm.sums(name), against.sums(name)
         tested = patient_test if name == "patient_miss_rate" else swap_test
         test = tested(sums, seed, draws)
-        metrics[name]["pooled"] = pooled_difference(arm, against, sums, weights_BP, seed=seed, test=test)
+        metrics[name]["pooled"] = pooled_difference(arm, against, sums, name, weights, seed=seed, test=test)
     for name in CASE_MEAN:
-        metrics[name]["case_mean"] = mean_difference(arm, against, name, weights_BP, seed=seed, draws=draws)
+        metrics[name]["case_mean"] = mean_difference(arm, against, name, weights, seed=seed, draws=draws)
     return {"metrics": metrics, **_misses_by_seed(arm, against)}
 
 

@@ -19,6 +19,7 @@ from missrate.compare.differences import (
     seed_means,
 )
 from missrate.compare.paired import adjust_family
+from missrate.core.intervals import Weights
 from missrate.core.resampling import PValue, draws_for
 from missrate.core.swaps import label_swaps, sign_flips
 
@@ -33,28 +34,28 @@ Json = dict[str, Any]
 Floats = NDArray[np.float64]
 
 
-def all_pairs(arms: dict[str, Arm], weights_BP: Floats, *, seed: int) -> list[Json]:
+def all_pairs(arms: dict[str, Arm], weights: Weights, *, seed: int) -> list[Json]:
     """One row for each metric of ``MAIN`` and each pair: first minus second, names in order; one family per metric.
 
     Arms without a threshold are left out: the comparisons with the reference arm say why.
     """
     chosen = [arms[name] for name in sorted(arms) if arms[name].ready]
     draws = draws_for(len(chosen) * (len(chosen) - 1) // 2)
-    return [row for metric in MAIN for row in _rows(chosen, metric, weights_BP, seed, draws)]
+    return [row for metric in MAIN for row in _rows(chosen, metric, weights, seed, draws)]
 
 
-def _rows(arms: list[Arm], metric: str, weights_BP: Floats, seed: int, draws: int) -> list[Json]:
+def _rows(arms: list[Arm], metric: str, weights: Weights, seed: int, draws: int) -> list[Json]:
     pairs = list(combinations(range(len(arms)), 2))
     tests = _tests(arms, metric, pairs, seed, draws)
     blocks: list[Json] = []
     for (a, b), test in zip(pairs, tests, strict=True):
         if MAIN[metric] == "case_mean":
-            block = mean_difference(
-                arms[a], arms[b], metric, weights_BP, seed=seed, draws=draws, tested=False
-            ) | _tested(test)
+            block = mean_difference(arms[a], arms[b], metric, weights, seed=seed, draws=draws, tested=False) | _tested(
+                test
+            )
         else:
             sums = arms[a].sums(metric), arms[b].sums(metric)
-            block = pooled_difference(arms[a], arms[b], sums, weights_BP, seed=seed, test=test)
+            block = pooled_difference(arms[a], arms[b], sums, metric, weights, seed=seed, test=test)
         blocks.append(block)
     adjust_family(blocks)
     return [

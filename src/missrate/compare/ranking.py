@@ -6,12 +6,12 @@ Shapes: A arms, B resamples.
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from missrate.compare.arms import Arm
 from missrate.compare.differences import flip_differences, mean_sums, patient_test, swap_test
 from missrate.compare.rates import over
 from missrate.core import catalog
+from missrate.core.intervals import Weights
 from missrate.core.ranks import Rank, inseparable, rank_stability
 from missrate.core.resampling import PValue, draws_for, holm, sign_flip
 
@@ -27,7 +27,7 @@ NULL_ARMS = ("nothing", "everything", "location_prior")
 Json = dict[str, Any]
 
 
-def ranks(arms: dict[str, Arm], weights_BP: NDArray[np.float64], seed: int) -> Json:
+def ranks(arms: dict[str, Arm], weights: Weights, seed: int) -> Json:
     """For each metric: rank, its 95 % interval and how often first, arm by arm; how often the top arm stays on top.
 
     ``inseparable`` of the ``others`` cannot be told from the top arm (the first by name of several): paired test as in
@@ -36,7 +36,7 @@ def ranks(arms: dict[str, Arm], weights_BP: NDArray[np.float64], seed: int) -> J
     chosen = [arms[name] for name in sorted(arms) if name not in NULL_ARMS and arms[name].ready]
     if not chosen:
         return {}
-    return {metric: _ranks(chosen, metric, average, weights_BP, seed) for metric, average in RANKED.items()}
+    return {metric: _ranks(chosen, metric, average, weights, seed) for metric, average in RANKED.items()}
 
 
 def test_of(arm: Arm, against: Arm, metric: str, seed: int, draws: int) -> PValue | None:
@@ -49,11 +49,13 @@ def test_of(arm: Arm, against: Arm, metric: str, seed: int, draws: int) -> PValu
     return patient_test(sums, seed, draws) if metric == "patient_miss_rate" else swap_test(sums, seed, draws)
 
 
-def _ranks(arms: list[Arm], metric: str, average: str, weights_BP: NDArray[np.float64], seed: int) -> Json:
-    found = [over(arm, metric, average, weights_BP, seed) for arm in arms]
+def _ranks(arms: list[Arm], metric: str, average: str, weights: Weights, seed: int) -> Json:
+    found = [over(arm, metric, average, weights, seed) for arm in arms]
     point_A = np.array([np.nan if each.estimate is None else each.estimate for each in found])
     better = catalog.load("metrics", metric).BETTER
-    stable = rank_stability(np.stack([each.draws_B for each in found], axis=1), point_A, better)
+    nothing_B = np.full(weights.unseen_B.size, np.nan)
+    draws = [nothing_B if each.drawn is None else each.drawn.ratio_b for each in found]
+    stable = rank_stability(np.stack(draws, axis=1), point_A, better)
     names = [arm.name for arm in arms]
     result: Json = {
         "average": average,
@@ -61,7 +63,6 @@ def _ranks(arms: list[Arm], metric: str, average: str, weights_BP: NDArray[np.fl
         "arms": {name: _rank(rank) for name, rank in zip(names, stable.ranks, strict=True)},
         "top": [names[a] for a in stable.top],
         "top_stays": stable.top_stays,
-        "resamples_undefined": stable.undefined,
         "others": max(sum(rank is not None for rank in stable.ranks) - 1, 0),
         "inseparable": None,
     }

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from missrate.compare.arms import Arm
+from missrate.compare.arms import Arm, values_of
 from missrate.compare.differences import mean_sums, over_seeds
+from missrate.core.intervals import Weights
 from missrate.core.resampling import clopper_pearson
 from missrate.core.seeds import OverSeeds, seed_ratio
 
@@ -24,22 +22,22 @@ SHOWN = {
 }
 
 
-def over(arm: Arm, metric: str, average: str, weights_BP: NDArray[np.float64], seed: int) -> OverSeeds:
+def over(arm: Arm, metric: str, average: str, weights: Weights, seed: int) -> OverSeeds:
     """One metric of one arm over its seeds and the resamples; a mean over cases leaves out those that are undefined."""
     sums = arm.sums(metric) if average == "pooled" else mean_sums(arm, arm, metric)[0]
-    return seed_ratio(*sums, weights_BP, seed, arm=arm.trained)
+    return seed_ratio(*sums, weights, seed, arm=arm.trained, values=values_of(metric))
 
 
-def rates(arm: Arm, weights_BP: NDArray[np.float64], seed: int) -> Json:
+def rates(arm: Arm, weights: Weights, seed: int) -> Json:
     """The main metrics with their intervals, and the spread over seeds where there are several; empty without a point.
 
     Patients of one seed are counts: their interval is Clopper and Pearson's.
     """
-    return {m: _rate(arm, m, average, weights_BP, seed) for m, average in SHOWN.items()} if arm.ready else {}
+    return {m: _rate(arm, m, average, weights, seed) for m, average in SHOWN.items()} if arm.ready else {}
 
 
-def _rate(arm: Arm, metric: str, average: str, weights_BP: NDArray[np.float64], seed: int) -> Json:
-    found = over(arm, metric, average, weights_BP, seed)
+def _rate(arm: Arm, metric: str, average: str, weights: Weights, seed: int) -> Json:
+    found = over(arm, metric, average, weights, seed)
     both = None if found.interval is None else (found.interval.low, found.interval.high)
     kind = "patient-bootstrap"
     if len(arm.runs) > 1:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from missrate.compare.arms import Arm, Bools, stacked
 from missrate.compare.differences import Sums, patient_test, pooled_difference, swap_test
 from missrate.core.errors import InputError
+from missrate.core.intervals import Weights
 
 BANDS_MM = {"<10": (0.0, 10.0), "10-20": (10.0, 20.0), ">=20": (20.0, np.inf)}
 """Half open [low, high), of the diameter of the sphere of equal volume; the bands of an evaluation."""
@@ -19,7 +20,7 @@ Json = dict[str, Any]
 Floats = NDArray[np.float64]
 
 
-def by_diameter(arm: Arm, against: Arm, weights_BP: Floats, *, seed: int, draws: int) -> Json:
+def by_diameter(arm: Arm, against: Arm, weights: Weights, *, seed: int, draws: int) -> Json:
     """The difference of lesion miss rates in each band; empty where some case knows pixels only."""
     if any(case.voxel_ml is None for case in against.cases):
         return {}
@@ -29,17 +30,19 @@ def by_diameter(arm: Arm, against: Arm, weights_BP: Floats, *, seed: int, draws:
         sums = _lesion_sums(arm, within), _lesion_sums(against, within)
         test = swap_test(sums, seed, draws)
         lesions = int(sum(each.sum() for each in within))
-        result[band] = {"lesions": lesions} | pooled_difference(arm, against, sums, weights_BP, seed=seed, test=test)
+        result[band] = {"lesions": lesions} | pooled_difference(
+            arm, against, sums, "lesion_miss_rate", weights, seed=seed, test=test
+        )
     return result
 
 
 def by_column(
-    arm: Arm, against: Arm, columns: dict[str, dict[str, str]], weights_BP: Floats, *, seed: int, draws: int
+    arm: Arm, against: Arm, columns: dict[str, dict[str, str]], weights: Weights, *, seed: int, draws: int
 ) -> Json:
     """The differences of the main miss rates among the cases with each value of each column."""
     return {
         column: {
-            value: _within(arm, against, keep_N, weights_BP, seed=seed, draws=draws)
+            value: _within(arm, against, keep_N, weights, seed=seed, draws=draws)
             for value, keep_N in _kept(against, value_of).items()
         }
         for column, value_of in columns.items()
@@ -62,13 +65,13 @@ def _kept(against: Arm, value_of: dict[str, str]) -> dict[str, Bools]:
     return {value: np.array([each == value for each in mine]) for value in sorted(set(mine))}
 
 
-def _within(arm: Arm, against: Arm, keep_N: Bools, weights_BP: Floats, *, seed: int, draws: int) -> Json:
+def _within(arm: Arm, against: Arm, keep_N: Bools, weights: Weights, *, seed: int, draws: int) -> Json:
     cases = [case for case, keep in zip(against.cases, keep_N.tolist(), strict=True) if keep]
     metrics = {}
     for name in METRICS:
         sums = arm.sums(name, keep_N), against.sums(name, keep_N)
         test = (patient_test if name == "patient_miss_rate" else swap_test)(sums, seed, draws)
-        metrics[name] = pooled_difference(arm, against, sums, weights_BP, seed=seed, test=test)
+        metrics[name] = pooled_difference(arm, against, sums, name, weights, seed=seed, test=test)
     return {
         "cases": len(cases),
         "patients": len({case.patient_id for case in cases}),

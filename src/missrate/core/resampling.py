@@ -1,6 +1,6 @@
-"""Intervals and tests, with patients as the unit. Each function states its source and knows nothing of scans.
+"""Exact intervals of counts, and tests with patients as the unit; each function states its source.
 
-Shapes: P patients, B resamples, K levels, S patterns of a permutation test.
+Shapes: P patients, S patterns of a permutation test.
 """
 
 from dataclasses import dataclass
@@ -24,136 +24,12 @@ EXACT_PATTERNS = 2**16
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """A percentile interval; ``undefined`` resamples (0/0) were left out."""
-
-    low: float
-    high: float
-    undefined: int
-
-
-@dataclass(frozen=True, slots=True)
-class CurveInterval:
-    """Percentile intervals of a curve, (K,) each; nan where there is none; ``undefined`` counts resamples of 0/0."""
-
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    undefined: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Beyond:
-    """A one-sided lower confidence limit and whether it lies above a margin; ``undefined`` resamples were left out."""
-
-    low: float
-    beyond: bool
-    undefined: int
-
-
-@dataclass(frozen=True, slots=True)
 class PValue:
     """A p value (two-sided unless ``test`` says otherwise), the least that this test could give, and its name."""
 
     p: float
     least_p: float
     test: str
-
-
-def patient_weights(patients: int, resamples: int, seed: int) -> NDArray[np.float64]:
-    """How often each patient is drawn in each resample: multinomial counts (B, P), every row sums to P.
-
-    The bootstrap of Efron (1979) with whole patients as units; P = 0 gives shape (B, 0).
-    """
-    if patients == 0:
-        return np.zeros((resamples, 0))
-    random = generator(seed, "bootstrap", patients, resamples)
-    return random.multinomial(patients, np.full(patients, 1.0 / patients), size=resamples).astype(np.float64)
-
-
-def ratio_draws(
-    numerator_P: NDArray[np.float64], denominator_P: NDArray[np.float64], weights_BP: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The ratio of sums in each resample, (B,), by one matrix product. Here alone nan marks 0/0, for `percentile`."""
-    sums_B2 = weights_BP @ np.stack([numerator_P, denominator_P], axis=1)
-    defined = sums_B2[:, 1] != 0.0
-    return np.where(defined, sums_B2[:, 0] / np.where(defined, sums_B2[:, 1], 1.0), np.nan)
-
-
-def percentile(draws_B: NDArray[np.float64], confidence: float = 0.95) -> Interval | None:
-    """The percentile interval (Efron 1981, linear between order statistics); None when no draw is defined."""
-    defined = draws_B[~np.isnan(draws_B)]
-    if defined.size == 0:
-        return None
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(defined, [tail, 1.0 - tail])
-    return Interval(float(low), float(high), int(draws_B.size - defined.size))
-
-
-def ratio_interval(
-    numerator_P: NDArray[np.float64],
-    denominator_P: NDArray[np.float64],
-    weights_BP: NDArray[np.float64],
-    *,
-    confidence: float = 0.95,
-) -> Interval | None:
-    """The interval of a ratio of sums over patients; None when fewer than two patients contribute.
-
-    One patient, resampled, would give an interval of width 0 and so claim certainty.
-    """
-    if int((denominator_P != 0.0).sum()) < 2:
-        return None
-    return percentile(ratio_draws(numerator_P, denominator_P, weights_BP), confidence)
-
-
-def curve_interval(
-    numerator_KP: NDArray[np.float64],
-    denominator: NDArray[np.float64],
-    weights_BP: NDArray[np.float64],
-    *,
-    confidence: float = 0.95,
-) -> CurveInterval:
-    """``ratio_interval`` at each level of a curve; ``denominator`` is (P,) for all levels or (K, P).
-
-    Columns are patients: the cases of one patient are summed before. nan where ``ratio_interval`` would be None.
-    """
-    sums_KB = numerator_KP @ weights_BP.T
-    totals_KB = np.atleast_2d(denominator) @ weights_BP.T
-    defined_KB = np.broadcast_to(totals_KB != 0.0, sums_KB.shape)
-    draws_KB = np.divide(sums_KB, totals_KB, out=np.full_like(sums_KB, np.nan), where=defined_KB)
-    draws_KB.sort(axis=1)  # nan goes last
-    defined_K = defined_KB.sum(axis=1)
-    contribute_K = (np.atleast_2d(denominator) != 0.0).sum(axis=1) >= 2
-    tail = (1.0 - confidence) / 2.0
-    low_K, high_K = (_quantile(draws_KB, defined_K, share) for share in (tail, 1.0 - tail))
-    return CurveInterval(
-        np.where(contribute_K, low_K, np.nan),
-        np.where(contribute_K, high_K, np.nan),
-        np.asarray(weights_BP.shape[0] - defined_K, np.int64),
-    )
-
-
-def _quantile(sorted_KB: NDArray[np.float64], defined_K: NDArray[np.int64], share: float) -> NDArray[np.float64]:
-    """Linear between order statistics of the first ``defined_K`` values of each row, (K,); nan in a row without any."""
-    last_K = np.maximum(defined_K - 1, 0)
-    position_K = share * last_K
-    below_K = np.floor(position_K).astype(np.int64)
-    above_K = np.minimum(below_K + 1, last_K)
-    rows = np.arange(defined_K.size)
-    low_K, high_K = sorted_KB[rows, below_K], sorted_KB[rows, above_K]
-    return np.asarray(low_K + (position_K - below_K) * (high_K - low_K))
-
-
-def beyond(draws_B: NDArray[np.float64], margin: float, confidence: float = 0.95) -> Beyond | None:
-    """Whether a difference exceeds ``margin`` by more than noise: its one-sided lower limit lies above the margin.
-
-    The limit is the (1 - confidence) percentile of the draws, as in ``percentile``; None when no draw is defined. A
-    difference that is the margin in every draw is not beyond it.
-    """
-    defined = draws_B[~np.isnan(draws_B)]
-    if defined.size == 0:
-        return None
-    low = float(np.quantile(defined, 1.0 - confidence))
-    return Beyond(low, low > margin, int(draws_B.size - defined.size))
 
 
 def clopper_pearson(events: int, n: int, confidence: float = 0.95) -> tuple[float, float] | None:

@@ -16,12 +16,24 @@ from numpy.typing import NDArray
 from missrate.core import catalog
 from missrate.core.case import CaseStatistics
 from missrate.core.errors import InputError
+from missrate.core.intervals import (
+    FEW,
+    SHARE,
+    Interval,
+    Range,
+    Weights,
+    between,
+    patient_weights,
+    range_of,
+    ratio_interval,
+)
 from missrate.core.matching import found, voxel_counts
 from missrate.core.pooling import PerPatient, Term, case_mean, pooled
 from missrate.core.quantise import threshold_of
-from missrate.core.resampling import clopper_pearson, patient_weights, percentile, ratio_interval, upper_one_sided
+from missrate.core.resampling import clopper_pearson, upper_one_sided
 from missrate.core.sweep import Sweep, sweep
 from missrate.core.types import Matching, Ratio
+from missrate.core.unseen import unseen_cases
 
 BANDS_MM = {"<10": (0.0, 10.0), "10-20": (10.0, 20.0), ">=20": (20.0, np.inf)}
 """Half open [low, high), of the diameter of the sphere of equal volume."""
@@ -29,6 +41,8 @@ NO_VOXELS = "the predictions are points: needs voxels"
 NO_SCORES = "the predictions are masks: needs scores"
 
 Json = dict[str, Any]
+Draws = Sequence[float | None]
+"""One value a resample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,11 @@ class Metric:
         """Of "voxels", "distances" and "scores" those without which it is undefined."""
         needs: str | tuple[str, ...] = getattr(self.module, "NEEDS", ())
         return (needs,) if isinstance(needs, str) else needs
+
+    @property
+    def values(self) -> Range:
+        """The values that it can have."""
+        return range_of(self.module)
 
 
 def shelf(wanted: Sequence[str] = (), tolerances_mm: Sequence[float] = (2.0,)) -> list[Metric]:
@@ -73,14 +92,14 @@ class Cohort:
 
     cases: list[CaseStatistics]
     patients: list[str]
-    weights_BP: NDArray[np.float64]
+    weights: Weights
     _known: dict[Any, Any] = field(default_factory=dict)  # what does not depend on the operating point
 
     @staticmethod
     def of(cases: list[CaseStatistics], resamples: int, seed: int) -> "Cohort":
         patients = sorted({case.patient_id for case in cases})
-        weights_BP = patient_weights(len(patients), resamples, seed)
-        return Cohort(sorted(cases, key=lambda case: case.case_id), patients, weights_BP)
+        weights = patient_weights(len(patients), resamples, seed)
+        return Cohort(sorted(cases, key=lambda case: case.case_id), patients, weights)
 
     def sweep(self, matching: Matching) -> Sweep:
         """All thresholds, once for each rule."""
@@ -105,13 +124,13 @@ def block(cohort: Cohort, metric: Metric, levels: list[int], matching: Matching)
         return {"pooled": _patient_block(cohort, metric, levels, matching)}
     pairs = zip(cohort.cases, levels, strict=True)
     terms: list[Term] = [(case.patient_id, metric.measure(case, level, matching)) for case, level in pairs]
-    mean = _sums_block(cohort, case_mean(terms, cohort.patients))
+    mean = _sums_block(cohort, case_mean(terms, cohort.patients), metric.values)
     if "distances" in metric.needs and metric.module.UNIT == "mm":
         mean |= _left_out(cohort, terms, levels)
     # A sum of millilitres, distances or other floats has no numerator and denominator of its own.
     if any(isinstance(value, float) for _, value in terms) or all(value is None for _, value in terms):
         return {"case_mean": mean}
-    return {"pooled": ratio_block(cohort, pooled(terms, cohort.patients)), "case_mean": mean}
+    return {"pooled": ratio_block(cohort, pooled(terms, cohort.patients), metric.values), "case_mean": mean}
 
 
 def _lacking(cohort: Cohort, metric: Metric, levels: list[int]) -> str | None:
@@ -145,22 +164,26 @@ def _left_out(cohort: Cohort, terms: list[Term], levels: list[int]) -> Json:
     }
 
 
-def _sums_block(cohort: Cohort, sums: PerPatient) -> Json:
-    interval = ratio_interval(sums.numerator, sums.denominator, cohort.weights_BP)
+def _sums_block(cohort: Cohort, sums: PerPatient, values: Range) -> Json:
+    interval = ratio_interval(sums.numerator, sums.denominator, cohort.weights, values)
     return {
         "value": sums.value,
         "n": sums.n,
         "undefined": sums.undefined,
-        "ci95": None if interval is None else [interval.low, interval.high],
+        "ci95": _limits(interval),
         "interval": "patient-bootstrap",
-        "resamples_undefined": 0 if interval is None else interval.undefined,
+        "few_patients": int((sums.denominator != 0.0).sum()) < FEW,
     }
 
 
-def ratio_block(cohort: Cohort, sums: PerPatient) -> Json:
+def _limits(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
+
+
+def ratio_block(cohort: Cohort, sums: PerPatient, values: Range = SHARE) -> Json:
     """A ratio of sums with its two whole numbers."""
     whole = {"numerator": int(sums.numerator.sum()), "denominator": int(sums.denominator.sum())}
-    return {**_sums_block(cohort, sums), **whole}
+    return {**_sums_block(cohort, sums, values), **whole}
 
 
 def _patient_block(cohort: Cohort, metric: Metric, levels: list[int], matching: Matching) -> Json:
@@ -202,14 +225,17 @@ def _cohort_block(cohort: Cohort, metric: Metric, levels: list[int], matching: M
 
 def _at_each_level(cohort: Cohort, metric: Metric, levels: list[int], matching: Matching) -> Json:
     """One value at the operating point, whose level may differ from fold to fold."""
-    resampled = getattr(metric.module, "RESAMPLED", True)
-    once_1P = np.ones((1, len(cohort.patients)))
-    weights_BP = np.concatenate([once_1P, cohort.weights_BP]) if resampled else once_1P
-    value, *drawn = metric.module.measure_at(cohort.cases, levels, matching, weights_BP)
+    value = metric.module.measure_at(cohort.cases, levels, matching, np.ones((1, len(cohort.patients))))[0]
     if value is None:
         return _undefined_block(cohort)
-    draws_B = np.array([np.nan if draw is None else draw for draw in drawn]) if resampled else None
-    return _drawn_block(cohort, value, draws_B)
+    if not getattr(metric.module, "RESAMPLED", True):
+        return _drawn_block(cohort, value, None)
+
+    def draws(unseen: CaseStatistics, weights_BP: NDArray[np.float64]) -> Draws:
+        # The unseen patient is found, or not, at every level that a fold may have.
+        return metric.module.measure_at([*cohort.cases, unseen], [*levels, levels[0]], matching, weights_BP)  # type: ignore[no-any-return]
+
+    return _drawn_block(cohort, value, _with_unseen(cohort, draws))
 
 
 def _over_thresholds(cohort: Cohort, metric: Metric, matching: Matching) -> Json:
@@ -217,8 +243,11 @@ def _over_thresholds(cohort: Cohort, metric: Metric, matching: Matching) -> Json
     if value is None:
         return _undefined_block(cohort)
     if hasattr(metric.module, "measure_each"):
-        drawn = metric.module.measure_each(cohort.sweep(matching), cohort.weights_BP)
-        return _drawn_block(cohort, value, np.array([np.nan if draw is None else draw for draw in drawn]))
+
+        def draws(unseen: CaseStatistics, weights_BP: NDArray[np.float64]) -> Draws:
+            return metric.module.measure_each(sweep([*cohort.cases, unseen], matching), weights_BP)  # type: ignore[no-any-return]
+
+        return _drawn_block(cohort, value, _with_unseen(cohort, draws))
     known = metric.module.interval(cohort.cases, matching)
     given = {"ci95": None if known.ci is None else list(known.ci), "interval": known.interval}
     reason = {} if known.reason is None else {"interval_reason": known.reason}
@@ -230,14 +259,26 @@ def _undefined_block(cohort: Cohort) -> Json:
     return {"value": None, "n": len(cohort.cases), "ci95": None, "interval": "patient-bootstrap", "reason": reason}
 
 
-def _drawn_block(cohort: Cohort, value: float, draws_B: NDArray[np.float64] | None) -> Json:
+def _with_unseen(
+    cohort: Cohort, draws: Callable[[CaseStatistics, NDArray[np.float64]], Draws]
+) -> tuple[Draws, Draws] | None:
+    """The draws beside an unseen patient at worst, and at best; None where there are no lesions."""
+    unseen = unseen_cases(cohort.cases)
+    if unseen is None:
+        return None
+    worst, best = (draws(each, cohort.weights.with_unseen) for each in unseen)
+    return worst, best
+
+
+def _drawn_block(cohort: Cohort, value: float, draws: tuple[Draws, Draws] | None) -> Json:
     result: Json = {"value": value, "n": len(cohort.cases), "ci95": None, "interval": "patient-bootstrap"}
-    if draws_B is None:
+    if draws is None:
         return result | {"interval": None, "interval_reason": "this metric is not resampled"}
-    interval = percentile(draws_B) if len(cohort.patients) > 1 else None
-    if interval is not None:
-        result["ci95"] = [interval.low, interval.high]
-    return {**result, "resamples": draws_B.size, "resamples_undefined": int(np.isnan(draws_B).sum())}
+    below_B, above_B = (np.array([each for each in part if each is not None], np.float64) for part in draws)
+    if len(cohort.patients) > 1 and below_B.size and above_B.size:
+        result["ci95"] = _limits(between(below_B, above_B))
+    few = len({case.patient_id for case in cohort.cases if not case.healthy}) < FEW
+    return result | {"resamples": cohort.weights.unseen_B.size, "few_patients": few}
 
 
 def by_diameter(cohort: Cohort, levels: list[int], matching: Matching) -> Json:

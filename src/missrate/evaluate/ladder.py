@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from missrate.core.crop import Crop, union
+from missrate.core.intervals import patient_weights, ratio_interval
 from missrate.core.ladder import METRICS, Rung
-from missrate.core.resampling import patient_weights, ratio_interval
 
 Counts = NDArray[np.int64]
 
@@ -66,12 +66,12 @@ def measure(cases: Sequence[SliceCounts], rung: Rung, *, resamples: int, seed: i
     kept = seen if rung.slices == "with_lesion" else list(cases)
     kept = [case for case in kept if case.true_positives.size]
     patients = sorted({case.patient_id for case in kept})
-    weights_BP = patient_weights(len(patients), resamples, seed)
+    weights = patient_weights(len(patients), resamples, seed)
     metrics = {}
     for name in METRICS:
         numerator_P, denominator_P, undefined = _sums(kept, patients, name, by_slice=rung.average == "slices")
         total = float(denominator_P.sum())
-        interval = ratio_interval(numerator_P, denominator_P, weights_BP)
+        interval = ratio_interval(numerator_P, denominator_P, weights)
         metrics[name] = {
             "value": float(numerator_P.sum()) / total if total else None,
             "ci95": None if interval is None else [interval.low, interval.high],

@@ -1,10 +1,12 @@
 """Predicted volume outside the reference per scan, over all scans: a whole scan called tumour looks as bad as it is."""
 
 from missrate.core.case import CaseStatistics
+from missrate.core.intervals import AMOUNT
 from missrate.core.matching import voxel_counts
 from missrate.core.types import Matching
 
 UNIT = "ml per scan"
+RANGE = AMOUNT
 BETTER = "lower"
 LEVEL = "case"
 NEEDS = "voxels"

@@ -1,10 +1,12 @@
 """Candidates per scan without a lesion: each of them is a false alarm."""
 
 from missrate.core.case import CaseStatistics
+from missrate.core.intervals import COUNT
 from missrate.core.matching import false_positives
 from missrate.core.types import Matching, Ratio
 
 UNIT = "candidates per healthy scan"
+RANGE = COUNT
 BETTER = "lower"
 LEVEL = "case"
 

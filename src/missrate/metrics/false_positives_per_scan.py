@@ -1,10 +1,12 @@
 """Unmatched candidates per scan, over all scans, healthy ones included."""
 
 from missrate.core.case import CaseStatistics
+from missrate.core.intervals import COUNT
 from missrate.core.matching import false_positives
 from missrate.core.types import Matching, Ratio
 
 UNIT = "candidates per scan"
+RANGE = COUNT
 BETTER = "lower"
 LEVEL = "case"
 

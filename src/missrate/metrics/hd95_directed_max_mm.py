@@ -1,9 +1,11 @@
 """How far apart the two borders lie for all but 5 %: the greater direction (MONAI, MetricsReloaded)."""
 
+from missrate.core.intervals import AMOUNT
 from missrate.core.surfaces import HasDistances, at_level, hd95_directed_max
 from missrate.core.types import Matching
 
 UNIT = "mm"
+RANGE = AMOUNT
 BETTER = "lower"
 LEVEL = "case"
 NEEDS = "distances"

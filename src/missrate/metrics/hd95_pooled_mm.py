@@ -1,9 +1,11 @@
 """How far apart the two borders lie for all but 5 % of both together (medpy)."""
 
+from missrate.core.intervals import AMOUNT
 from missrate.core.surfaces import HasDistances, at_level, hd95_pooled
 from missrate.core.types import Matching
 
 UNIT = "mm"
+RANGE = AMOUNT
 BETTER = "lower"
 LEVEL = "case"
 NEEDS = "distances"

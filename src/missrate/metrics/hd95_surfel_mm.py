@@ -1,9 +1,11 @@
 """How far apart the two surfaces lie for all but 5 % of the area: the greater direction (surface-distance)."""
 
+from missrate.core.intervals import AMOUNT
 from missrate.core.surfaces import HasDistances, at_level, hd95_surfel
 from missrate.core.types import Matching
 
 UNIT = "mm"
+RANGE = AMOUNT
 BETTER = "lower"
 LEVEL = "case"
 NEEDS = "distances"

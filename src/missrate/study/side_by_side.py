@@ -95,9 +95,13 @@ def comparison_table(value: Json) -> str:
     return markdown.table(value)
 
 
-def undecided(value: Json) -> list[str]:
-    """The sentences of a gate about arms that it could not judge."""
-    return [row["sentence"] for row in value["gate"]["arms"].values() if row["worse"] is None]
+def undecided(value: Json, *, underpowered: bool = True) -> list[str]:
+    """Return the sentences of a gate about arms that it could not judge; ``underpowered``: those with too few patients.
+
+    Without them only arms are left that have no rate at all: those never pass.
+    """
+    rows = [row for row in value["gate"]["arms"].values() if row["worse"] is None]
+    return [row["sentence"] for row in rows if underpowered or "patients_needed" not in row]
 
 
 def _arms(request: Request) -> tuple[dict[str, list[Path]], str]:
