@@ -5,25 +5,27 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from missrate.core.admissible import admissible
 from missrate.core.case import CaseStatistics
 from missrate.core.config import Frozen
 from missrate.core.errors import InputError, ProvenanceError
 from missrate.core.guarantee import Jumps, Promise, confident, expected, jumps_of, jumps_of_counts
-from missrate.core.matching import found_levels
+from missrate.core.matching import false_positives, found_levels, voxel_counts
 from missrate.core.points import hash_of_patients
 from missrate.core.quantise import TOP, threshold_of
 from missrate.core.sweep import Counts, Sweep, common_floor, sweep
 from missrate.core.types import Certificate, CertifiedLevel, Matching, OperatingPoint
 
 LOSSES: dict[CertifiedLevel, str] = {
-    "patient": "missed patients",
-    "lesion": "a patient's lesions that are missed",
-    "voxel": "a patient's lesion voxels that are missed",
+    "patient": "all patients",
+    "lesion": "a patient's lesions (mean over patients)",
+    "voxel": "a patient's lesion voxels (mean over patients)",
 }
-"""What the bound on the expectation is about."""
+"""What a promise is about."""
+PROMISES = tuple(round(0.01 * k, 2) for k in range(1, 51))
+"""The miss rates whose price is told."""
 
 
 class Target(Frozen):
@@ -45,22 +47,25 @@ class Target(Frozen):
 class Certify(Frozen):
     """What is to be promised of new patients with a lesion: at most this miss rate, at one of three levels.
 
-    Without ``confidence`` the bound is on the expectation; with it, on the share of all patients that are missed.
+    With ``confidence`` over calibrations, or ``in_expectation`` over them; see `core.guarantee`. A threshold that costs
+    more than the bounds on false positives (where there are any) makes the promise an empty one.
     """
 
     level: CertifiedLevel
     miss_rate: float = Field(gt=0.0, lt=1.0)
-    confidence: float | None = Field(default=None, gt=0.0, lt=1.0)
-
-    @model_validator(mode="after")
-    def _confidence_of_patients(self) -> Self:
-        if self.confidence is not None and self.level != "patient":
-            raise ValueError(f"confidence must come with level 'patient', not {self.level!r}; perhaps leave it out")
-        return self
+    confidence: float = Field(default=0.95, gt=0.0, lt=1.0)
+    in_expectation: bool = False
+    false_positives_per_scan: float | None = Field(default=None, ge=0.0)
+    false_positive_ml_per_scan: float | None = Field(default=None, ge=0.0)
 
     def __str__(self) -> str:
-        how = "in expectation" if self.confidence is None else f"with confidence {self.confidence:g}"
+        how = "in expectation" if self.in_expectation else f"with confidence {self.confidence:g}"
         return f"{self.level}_miss_rate <= {self.miss_rate:g} {how}"
+
+    def bounded_by(self, target: Target) -> Self:
+        """Return the same with the bounds of ``target`` where it has none of its own."""
+        own = self.model_dump(exclude_none=True)
+        return self.model_copy(update=target.model_dump() | own)
 
 
 def choose(cases: list[CaseStatistics], matching: Matching, *, target: Target, name: str) -> OperatingPoint:
@@ -132,27 +137,19 @@ def best_f_beta(cases: list[CaseStatistics], matching: Matching, *, beta: float,
 
 
 def certify(
-    cases: list[CaseStatistics],
-    matching: Matching,
-    *,
-    level: CertifiedLevel,
-    miss_rate: float,
-    confidence: float | None = None,
-    seen: Collection[str] | None,
-    name: str,
+    cases: list[CaseStatistics], matching: Matching, wanted: Certify, *, seen: Collection[str] | None, name: str
 ) -> OperatingPoint:
     """The greatest threshold of which the miss rate of new patients with a lesion is promised; see `core.guarantee`.
 
     A patient's loss, over all scans: 1 where no lesion is found by any overlap; the share of lesions missed; the share
-    of lesion voxels missed. Healthy patients have none. ``confidence`` (patient level only) asks for the exact binomial
-    bound instead of one on the expectation. ``seen`` are all patients that the model was trained or selected on; None
-    where nobody knows, which the promise then says. It bounds no false positives.
+    of lesion voxels missed. Healthy patients have none. ``seen`` are all patients that the model was trained or
+    selected on; None where nobody knows, which the promise then says. It bounds no false positives, but tells them.
 
-    Too few patients, or a loss too high even at the floor, give the threshold None with the reason. Raises
-    ProvenanceError for a patient in ``seen``; InputError for another rule than overlap, for masks, out-of-fold maps
-    (each fold is another model), voxels of predictions without any, and a ``confidence`` or rate that cannot be.
+    Too few patients, too many who may never be found, or a loss too high even at the floor, give the threshold None
+    with the reason. Raises ProvenanceError for a patient in ``seen``; InputError for another rule than overlap, for
+    masks, out-of-fold maps (each fold is another model), and voxels of predictions without any.
     """
-    _require_certifiable(cases, matching, level, confidence)
+    _require_certifiable(cases, matching, wanted.level)
     patients = {case.patient_id for case in cases}
     if used := sorted(patients & set(seen or ())):
         raise ProvenanceError(
@@ -160,26 +157,66 @@ def certify(
             f"Got {len(used)} that the model was trained or selected on: {', '.join(used[:5])}; perhaps ask for a "
             "plain point."
         )
-    # Voxels are counted at every level, candidates from the floor upwards.
-    lowest = 1 if level == "voxel" else common_floor(cases)
-    losses = losses_of(cases, matching, level)
-    promise = _promise(losses, level, miss_rate, confidence, lowest)
+    lowest = _lowest(cases, wanted.level)
+    losses = losses_of(cases, matching, wanted.level)
+    promise = _promise(list(losses.values()), wanted, lowest)
     certificate = None
-    if promise.risk is not None:
+    if promise.risk is not None and promise.level is not None:
+        count, volume_ml = cost(cases, matching, promise.level)
         certificate = Certificate(
-            level=level,
+            level=wanted.level,
             miss_rate=promise.alpha,
             confidence=promise.confidence,
+            in_expectation=wanted.in_expectation,
             n=promise.n,
-            k=promise.k if level == "patient" else None,
-            bound=promise.bound + _found(level, matching) + _condition(promise.n, known=seen is not None),
+            never_found=promise.never_found,
+            never_found_at_most=promise.never_found_at_most,
+            bound=promise.bound + _found(wanted.level, matching) + _condition(promise.n, known=seen is not None),
             risk=promise.risk,
             floor=threshold_of(lowest),
             least_volume_ml=matching.least_volume_ml,
             patients=hash_of_patients(losses),
+            false_positives_per_scan=count,
+            false_positive_ml_per_scan=volume_ml,
+            empty=_empty(wanted, count, volume_ml, at_floor=promise.level == lowest),
         )
-    target = str(Certify(level=level, miss_rate=miss_rate, confidence=confidence))
-    return OperatingPoint(name, {None: promise.threshold}, "calibration", target, certificate, promise.reason)
+    return OperatingPoint(name, {None: promise.threshold}, "calibration", str(wanted), certificate, promise.reason)
+
+
+def prices(cases: list[CaseStatistics], matching: Matching, wanted: Certify) -> list[dict[str, float | None]]:
+    """Return what each promise costs on the same patients: one row a miss rate of ``PROMISES`` that can be certified.
+
+    ``miss_rate``, ``threshold``, and the false positives there, per scan. Each row alone holds as ``certify`` says; who
+    reads them all to choose one has chosen on these patients, and the promise is no longer the one that is written.
+    Empty where nothing can be certified. Errors as in ``certify``.
+    """
+    _require_certifiable(cases, matching, wanted.level)
+    lowest, losses = _lowest(cases, wanted.level), list(losses_of(cases, matching, wanted.level).values())
+    rows: list[dict[str, float | None]] = []
+    for miss_rate in PROMISES:
+        level = _promise(losses, wanted.model_copy(update={"miss_rate": miss_rate}), lowest).level
+        if level is not None:
+            count, volume_ml = cost(cases, matching, level)
+            rows.append(
+                {
+                    "miss_rate": miss_rate,
+                    "threshold": threshold_of(level),
+                    "false_positives_per_scan": count,
+                    "false_positive_ml_per_scan": volume_ml,
+                }
+            )
+    return rows
+
+
+def cost(cases: list[CaseStatistics], matching: Matching, level: int) -> tuple[float | None, float | None]:
+    """Return false positives and their volume in ml at a level, per scan; None for what is not known there."""
+    known_ml = [
+        voxel_counts(case, level).false_positives * case.voxel_ml for case in cases if case.voxel_ml is not None
+    ]
+    volume_ml = sum(known_ml) / len(cases) if len(known_ml) == len(cases) else None
+    if level < common_floor(cases):  # a promise about voxels may lie below the candidates that are known
+        return None, volume_ml
+    return sum(false_positives(case, level, matching) for case in cases) / len(cases), volume_ml
 
 
 def losses_of(cases: list[CaseStatistics], matching: Matching, level: CertifiedLevel) -> dict[str, Jumps]:
@@ -205,18 +242,11 @@ def require_scores(cases: list[CaseStatistics]) -> None:
         )
 
 
-def _require_certifiable(
-    cases: list[CaseStatistics], matching: Matching, level: CertifiedLevel, confidence: float | None
-) -> None:
+def _require_certifiable(cases: list[CaseStatistics], matching: Matching, level: CertifiedLevel) -> None:
     if matching.rule != "overlap":
         raise InputError(
             "A certificate must be by any overlap, the only rule that is monotone in the threshold. "
             f"Got the rule {matching.rule!r}."
-        )
-    if confidence is not None and level != "patient":
-        raise InputError(
-            f"`confidence` must come with the level 'patient'. Got {confidence} for {level!r}; perhaps leave it out, "
-            "for a bound on the expectation."
         )
     require_scores(cases)
     folds = {case.fold for case in cases} - {None}
@@ -228,12 +258,31 @@ def _require_certifiable(
         raise InputError("A certificate of voxels must have predictions with voxels. Got points.")
 
 
-def _promise(
-    losses: dict[str, Jumps], level: CertifiedLevel, miss_rate: float, confidence: float | None, lowest: int
-) -> Promise:
-    if confidence is None:
-        return expected(list(losses.values()), miss_rate, lowest=lowest, of=LOSSES[level])
-    return confident([int(each.levels[0]) for each in losses.values()], miss_rate, confidence, lowest=lowest)
+def _lowest(cases: list[CaseStatistics], level: CertifiedLevel) -> int:
+    """Voxels are counted at every level, candidates from the floor upwards."""
+    return 1 if level == "voxel" else common_floor(cases)
+
+
+def _promise(losses: list[Jumps], wanted: Certify, lowest: int) -> Promise:
+    of = LOSSES[wanted.level]
+    if wanted.in_expectation:
+        return expected(losses, wanted.miss_rate, wanted.confidence, lowest=lowest, of=of)
+    whole = wanted.level == "patient"
+    return confident(losses, wanted.miss_rate, wanted.confidence, lowest=lowest, of=of, all_or_nothing=whole)
+
+
+def _empty(wanted: Certify, count: float | None, volume_ml: float | None, *, at_floor: bool) -> str | None:
+    """Why a promise is worth nothing, None where it is worth something."""
+    if at_floor:
+        return "its threshold is the floor, the lowest from which anything is known"
+    bounds = (
+        (count, wanted.false_positives_per_scan, "false positives per scan"),
+        (volume_ml, wanted.false_positive_ml_per_scan, "false-positive ml per scan"),
+    )
+    for known, most, unit in bounds:
+        if known is not None and most is not None and known > most * (1.0 + 1e-9):
+            return f"it costs {known:.4g} {unit}, more than the {most:g} that were stated"
+    return None
 
 
 def _found(level: CertifiedLevel, matching: Matching) -> str:

@@ -10,52 +10,6 @@ from missrate.core import resampling as rs
 from missrate.core.errors import InputError
 
 
-def test_weights_are_counts_of_whole_patients_and_depend_on_the_seed_alone() -> None:
-    weights = rs.patient_weights(7, 50, seed=3)
-    assert weights.shape == (50, 7)
-    assert (weights.sum(axis=1) == 7).all()
-    assert np.array_equal(weights, rs.patient_weights(7, 50, seed=3))
-    assert not np.array_equal(weights, rs.patient_weights(7, 50, seed=4))
-    assert rs.patient_weights(0, 5, seed=0).shape == (5, 0)
-
-
-def test_draws_are_ratios_of_weighted_sums() -> None:
-    # Patients 1/2 and 3/4, drawn (2, 0), (1, 1), (0, 2): 2/4, 4/6, 6/8.
-    weights = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
-    draws = rs.ratio_draws(np.array([1.0, 3.0]), np.array([2.0, 4.0]), weights)
-    assert draws.tolist() == pytest.approx([1 / 2, 2 / 3, 3 / 4])
-
-
-def test_undefined_resamples_are_left_out_and_counted() -> None:
-    # The first patient has no lesion: drawing it twice is 0/0.
-    weights = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
-    interval = rs.percentile(rs.ratio_draws(np.array([0.0, 1.0]), np.array([0.0, 2.0]), weights))
-    assert interval == rs.Interval(0.5, 0.5, undefined=1)
-    assert rs.percentile(np.full(3, np.nan)) is None
-
-
-def test_one_contributing_patient_gives_no_interval() -> None:
-    weights = rs.patient_weights(3, 100, seed=0)
-    assert rs.ratio_interval(np.array([1.0, 0, 0]), np.array([2.0, 0, 0]), weights) is None
-    assert rs.ratio_interval(np.array([1.0, 0, 0]), np.array([2.0, 1, 0]), weights) is not None
-
-
-def test_the_bootstrap_of_a_share_agrees_with_the_normal_approximation() -> None:
-    # 200 of 400 patients: standard error .5 / 20 = .025, so .5 -+ 1.96 * .025 = .451 to .549.
-    numerator = np.repeat([0.0, 1.0], 200)
-    interval = rs.ratio_interval(numerator, np.ones(400), rs.patient_weights(400, 4000, seed=1))
-    assert interval is not None
-    assert (interval.low, interval.high) == pytest.approx((0.451, 0.549), abs=0.005)
-
-
-def test_the_bootstrap_resamples_patients_not_lesions() -> None:
-    # 100 patients with 10 lesions each, all found or all missed: n is 100 (standard error .05), not 1,000 (.016).
-    numerator = np.repeat([0.0, 10.0], 50)
-    interval = rs.ratio_interval(numerator, np.full(100, 10.0), rs.patient_weights(100, 4000, seed=1))
-    assert interval is not None
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 * 0.05, abs=0.02)
-
-
 @pytest.mark.parametrize(
     ("n", "one_sided", "two_sided"),
     [(14, 0.193, 0.232), (29, 0.098, 0.119), (59, 0.050, 0.061), (149, 0.020, 0.024)],
@@ -186,48 +140,3 @@ def test_draws_are_enough_for_the_number_of_comparisons() -> None:
     assert rs.draws_for(300, 0.3) == 20_000  # exactly, where 20 * 300 / .3 rounds up
     with pytest.raises(InputError, match="`alpha`"):
         rs.draws_for(3, 0.0)
-
-
-def test_a_difference_is_beyond_a_margin_only_with_its_lower_limit() -> None:
-    # Draws 0, .01, .. 1 and confidence .95: the limit is .05.
-    draws = np.arange(101) / 100
-    assert rs.beyond(draws, 0.04) == rs.Beyond(pytest.approx(0.05), True, 0)  # type: ignore[arg-type]
-    assert rs.beyond(draws, 0.06) == rs.Beyond(pytest.approx(0.05), False, 0)  # type: ignore[arg-type]
-    assert rs.beyond(np.array([np.nan, 0.5, 0.5]), 0.5) == rs.Beyond(0.5, False, 1)
-    assert rs.beyond(np.full(2, np.nan), 0.0) is None
-    # One-sided at 95 % is the lower end of a two-sided interval at 90 %.
-    interval, limit = rs.percentile(draws, 0.9), rs.beyond(draws, 0.0)
-    assert interval is not None
-    assert limit is not None
-    assert limit.low == pytest.approx(interval.low)
-
-
-counts = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=6)
-
-
-@given(counts, st.booleans())
-def test_the_interval_of_a_curve_is_that_of_each_level(rows: list[tuple[int, int, int]], shared: bool) -> None:
-    table_PK = np.array(rows, np.float64)
-    denominator_KP = table_PK.T[::-1].copy()
-    weights_BP = rs.patient_weights(len(rows), 40, seed=2)
-    curve = rs.curve_interval(table_PK.T, denominator_KP[0] if shared else denominator_KP, weights_BP, confidence=0.9)
-    for k in range(3):
-        below_P = denominator_KP[0 if shared else k]
-        expected = rs.ratio_interval(table_PK[:, k], below_P, weights_BP, confidence=0.9)
-        undefined = int(np.isnan(rs.ratio_draws(table_PK[:, k], below_P, weights_BP)).sum())
-        assert curve.undefined[k] == undefined
-        if expected is None:
-            assert np.isnan([curve.low[k], curve.high[k]]).all()
-        else:
-            assert (curve.low[k], curve.high[k]) == pytest.approx((expected.low, expected.high))
-
-
-def test_a_bootstrap_of_lesions_is_too_narrow_where_they_hang_together() -> None:
-    # 60 patients with 4 lesions each, all found or all missed. The variance of a share is p q / 60 for patients and
-    # p q / 240 for lesions as if they were independent: the interval of patients is sqrt(4) = 2 times as wide.
-    missed_P = np.repeat([0.0, 4.0], 30)
-    by_patient = rs.ratio_interval(missed_P, np.full(60, 4.0), rs.patient_weights(60, 4000, seed=0))
-    by_lesion = rs.ratio_interval(np.repeat(missed_P / 4, 4), np.ones(240), rs.patient_weights(240, 4000, seed=0))
-    assert by_patient is not None
-    assert by_lesion is not None
-    assert (by_patient.high - by_patient.low) / (by_lesion.high - by_lesion.low) == pytest.approx(2.0, abs=0.15)

@@ -81,16 +81,34 @@ def test_patients_have_exact_intervals() -> None:
     assert block["upper95_one_sided"] == pytest.approx(0.95**0.5)
 
 
-def test_bootstrap_intervals_by_hand() -> None:
-    # Two patients with a lesion, 0 of 1 and 1 of 1: resamples give 0, 1/2 or 1, the outer ones a quarter of them each.
+def test_intervals_by_hand() -> None:
+    # Two patients with a lesion, 0 of 1 and 1 of 1: Clopper and Pearson's of 1 in 2, as one lesion a patient is exact.
     two = [case("#.", "9.", "a"), case("#.", "..", "b")]
-    block = summary(two)["metrics"]["lesion_miss_rate"]["pooled"]
-    assert (block["value"], block["ci95"], block["resamples_undefined"]) == (0.5, [0.0, 1.0], 0)
-    # With a third, healthy patient, a resample of nothing else has probability 1 / 27 and is 0/0.
-    third = summary([*two, case("..", "..", "h")], resamples=2700)["metrics"]["lesion_miss_rate"]["pooled"]
-    assert 60 < third["resamples_undefined"] < 140
-    # A single patient has no interval.
+    block = summary(two, resamples=20_000)["metrics"]["lesion_miss_rate"]["pooled"]
+    assert block["value"] == 0.5
+    assert block["ci95"] == pytest.approx([1 - 0.975**0.5, 0.975**0.5], abs=0.005)
+    assert block["few_patients"] is True
+    # A healthy patient adds nothing to a miss rate, and a single patient has no interval.
+    third = summary([*two, case("..", "..", "h")], resamples=20_000)["metrics"]["lesion_miss_rate"]["pooled"]
+    assert third["ci95"] == pytest.approx(block["ci95"], abs=0.01)
     assert summary(two[:1])["metrics"]["lesion_miss_rate"]["pooled"]["ci95"] is None
+
+
+def test_few_patients_are_marked_up_to_nineteen() -> None:
+    cases = [case("#.", "9." if i % 3 else "..", f"c{i:02}") for i in range(20)]
+    marked = [summary(cases[:n])["metrics"]["lesion_miss_rate"]["pooled"]["few_patients"] for n in (19, 20)]
+    assert marked == [True, False]
+
+
+@pytest.mark.parametrize("prediction", ["9.", ".."])
+def test_no_interval_has_width_zero(prediction: str) -> None:
+    # All found, or all missed, without a false positive, in 12 patients and 2 healthy ones: rates, counts and curves.
+    cases = [*(case("#.", prediction, f"c{i:02}") for i in range(12)), *(case("..", "..", f"h{i}") for i in range(2))]
+    metrics = summary(cases)["metrics"]
+    limits = [block["ci95"] for averages in metrics.values() for block in averages.values() if block.get("ci95")]
+    assert len(limits) >= 10
+    assert all(high - low > 0.05 for low, high in limits)
+    assert metrics["false_positives_per_scan"]["pooled"]["ci95"][1] == pytest.approx(1 - 0.025 ** (1 / 14), abs=0.05)
 
 
 def test_cohort_metrics_and_their_reasons() -> None:

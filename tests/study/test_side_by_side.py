@@ -78,9 +78,9 @@ def test_the_table_can_be_read_in_a_terminal(compare: Run, old: Path, bad: Path)
         assert len({row.count("|") for row in rows}) == 1
         assert len(rows[0]) < 150
     assert "| bad | " in out
-    assert "50.0 [50.0, 50.0]" in out
+    assert "50.0 [" in out
     cells = [cell.strip() for cell in tables[1][2].split("|")]
-    assert cells == ["", "bad", "+50.0 [+50.0, +50.0]", "0.0078", "0.0078", "misses more", ""]
+    assert cells == ["", "bad", "+50.0 [+12.1, +50.0]", "0.0078", "0.0078", "misses more", ""]
     assert "bad misses 50.0% of the lesions, old 0.0%: old misses fewer" in out
 
 
@@ -89,8 +89,13 @@ def test_the_exit_code_of_the_gate(compare: Run, old: Path, bad: Path) -> None:
     assert (code, err) == (1, "")
     assert out.splitlines()[-1].startswith("bad: worse. It misses 50.0% of the lesions, old 0.0%")
     assert compare(old, bad, "--fail-if-worse", "--margin", "0.5")[0] == 0
-    assert compare(old, bad, "--fail-if-worse", "--level", "patient")[0] == 0
-    assert compare(old, bad, "--fail-if-worse", "--confidence", "0.999")[0] == 0
+    code, _, err = compare(old, bad, "--fail-if-worse", "--level", "patient")
+    assert code == 2
+    assert "bad: cannot tell" in err
+    assert "patients do not exclude an increase of 20.0%" in err
+    assert compare(old, bad, "--fail-if-worse", "--level", "patient", "--underpowered", "pass")[0] == 0
+    assert compare(old, bad, "--fail-if-worse", "--level", "patient", "--detect", "0.4")[0] == 0
+    assert compare(old, bad, "--fail-if-worse", "--confidence", "0.999")[0] == 2
     assert compare(old, bad, "--against", "bad", "--fail-if-worse")[0] == 0
     assert compare(old, bad)[0] == 0
 

@@ -189,9 +189,18 @@ def calibrate(  # noqa: PLR0917 - typer calls it by name
     assign: Assign = None,
     workers: Workers = None,
     offline: Offline = False,
-    false_positives_per_scan: Annotated[float | None, typer.Option(help="At most, here and above; or inf.")] = None,
+    false_positives_per_scan: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest number of false positives per scan that the threshold may cause; with --certify: beyond it "
+            "the promise is called empty."
+        ),
+    ] = None,
     false_positive_ml_per_scan: Annotated[
-        float | None, typer.Option(help="Beside it: the count alone admits the map that calls everything a tumour.")
+        float | None,
+        typer.Option(
+            help="Largest false-positive volume per scan, in ml; a count alone admits the map that is all tumour."
+        ),
     ] = None,
     patient_miss_rate: Annotated[
         float | None, typer.Option(help="Greatest threshold that misses at most this.")
@@ -201,7 +210,12 @@ def calibrate(  # noqa: PLR0917 - typer calls it by name
         Literal["patient", "lesion", "voxel"] | None, typer.Option(help="Promise a miss rate for new patients.")
     ] = None,
     miss_rate: Annotated[float | None, typer.Option(help="The miss rate to promise.")] = None,
-    confidence: Annotated[float | None, typer.Option(help="Of patients only (default: in expectation).")] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Confidence of the promise over calibrations (default: .95).")
+    ] = None,
+    in_expectation: Annotated[
+        bool, typer.Option("--in-expectation", help="Promise the mean over calibrations instead: a weaker statement.")
+    ] = False,
     seen: Annotated[
         Path | None, typer.Option(help="Patients trained or selected on: a list, or CSV with patient_id.")
     ] = None,
@@ -211,7 +225,7 @@ def calibrate(  # noqa: PLR0917 - typer calls it by name
     from missrate.study import points
 
     target = points.target_of(false_positives_per_scan, false_positive_ml_per_scan)
-    promise = points.certify_of(certify, miss_rate, confidence)
+    promise = points.certify_of(certify, miss_rate, confidence, target, in_expectation=in_expectation)
     if evaluation.suffix == ".toml":
         from missrate.study import front
 
@@ -224,7 +238,7 @@ def calibrate(  # noqa: PLR0917 - typer calls it by name
     request = points.Request(
         evaluation=evaluation,
         out=out,
-        target=target,
+        target=None if promise else target,
         patient_miss_rate=patient_miss_rate,
         f_beta=f_beta,
         certify=promise,

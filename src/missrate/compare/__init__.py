@@ -94,7 +94,7 @@ def compare(
         "rates": own,
         "comparisons": comparisons,
         "all_pairs": all_pairs(made, weights, seed=seed) if pairs == "all" else None,
-        "ranks": ranks(made, weights, seed),
+        "ranks": ranks(made, resamples, seed),
         "gate": None if gate is None else judge(made, against, weights, gate, seed=seed),
         "matched": matched(runs, rate, weights, fp_per_scan=fp_per_scan, fp_ml_per_scan=fp_ml_per_scan),
         "works": {name: verdict["works"] for name, verdict in verdicts.items()},

@@ -207,3 +207,33 @@ def _pair(middle: float, difference: float, values: Range) -> tuple[float, float
 
 def _apart(first: Drawn, second: Drawn, unseen_B: Floats, rates: tuple[float, float]) -> Floats:
     return first.beside(unseen_B, rates[0]) - second.beside(unseen_B, rates[1])
+
+
+def curve_interval(
+    numerator_KP: Floats, denominator: Floats, weights: Weights, values: Range = SHARE, *, confidence: float = 0.95
+) -> tuple[Floats, Floats]:
+    """Return ``ratio_interval`` at each of K levels of a curve, (K,) lower and upper limits; nan where it is None.
+
+    ``denominator`` is (P,) for all levels or (K, P). Columns are patients: the cases of one patient are summed before.
+    """
+    denominator_KP = np.broadcast_to(denominator, numerator_KP.shape)
+    known_KP = denominator_KP != 0.0
+    rate_KP = np.divide(numerator_KP, denominator_KP, out=np.full(numerator_KP.shape, np.nan), where=known_KP)
+    several_K = known_KP.sum(axis=1) >= 2
+    ends_K2 = np.array([values.unseen(r[k]) if k.any() else (0.0, 0.0) for r, k in zip(rate_KP, known_KP, strict=True)])
+    total_K = np.maximum(denominator_KP.sum(axis=1), 1e-300)
+    unseen_KB = ((denominator_KP**2).sum(axis=1) / total_K)[:, None] * weights.unseen_B
+    above_KB = numerator_KP @ weights.patient_BP.T
+    below_KB = unseen_KB + (
+        denominator @ weights.patient_BP.T if denominator.ndim == 1 else denominator_KP @ weights.patient_BP.T
+    )
+    tail = (1.0 - confidence) / 2.0
+    limits_K = []
+    for end, share in ((0, tail), (1, 1.0 - tail)):
+        draws_KB = np.divide(
+            above_KB + unseen_KB * ends_K2[:, end, None], below_KB, out=np.zeros_like(above_KB), where=below_KB > 0
+        )
+        limits_K.append(
+            np.where(several_K & (ends_K2[:, 0] < ends_K2[:, 1]), np.quantile(draws_KB, share, axis=1), np.nan)
+        )
+    return limits_K[0], limits_K[1]

@@ -10,7 +10,7 @@ from missrate.core.errors import InputError, StoreError
 from missrate.core.store import read_json, write_json
 from missrate.core.types import Certificate, OperatingPoint
 
-SCHEMA = "missrate/operating_point/2"
+SCHEMA = "missrate/operating_point/3"
 
 
 @dataclass(frozen=True, slots=True)

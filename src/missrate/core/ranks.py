@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from missrate.core.errors import InputError
+from missrate.core.seed import generator
 
 Floats = NDArray[np.float64]
 
@@ -34,6 +35,16 @@ class Stability:
     top: tuple[int, ...]
     top_stays: float | None  # share of resamples in which one of ``top`` is first (several first count in equal parts)
     undefined: int  # resamples left out because a ranked arm is 0/0 there
+
+
+def drawn_patients(patients: int, resamples: int, seed: int) -> Floats:
+    """Draw how often each of P patients comes in each of B resamples, (B, P): every row sums to P (Efron 1979).
+
+    Whole counts, unlike the weights of ``intervals``: where two arms differ on one patient alone, a resample without
+    that patient is a tie.
+    """
+    random = generator(seed, "ranks", patients, resamples)
+    return random.multinomial(patients, np.full(patients, 1.0 / max(patients, 1)), size=resamples).astype(np.float64)
 
 
 def rank_stability(

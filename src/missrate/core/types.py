@@ -174,18 +174,27 @@ CertifiedLevel = Literal["patient", "lesion", "voxel"]
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What is promised of a threshold for new patients with a lesion, and of which patients that was concluded."""
+    """What is promised of a threshold for new patients with a lesion, and of which patients that was concluded.
+
+    ``empty`` says why a promise is worth nothing although it is true: its threshold is the floor, or it costs more
+    false positives than was stated.
+    """
 
     level: CertifiedLevel
     miss_rate: float
-    confidence: float | None  # None: the bound is on the expectation
+    confidence: float
+    in_expectation: bool  # the bound is on the mean over calibrations; ``confidence`` then bounds never found patients
     n: int  # calibration patients with a lesion
-    k: int | None  # patient level: as in guarantee.Promise; other losses are no order statistic
+    never_found: int  # of these, at no threshold
+    never_found_at_most: float  # upper bound of their share among all patients
     bound: str  # the promise and its condition, a sentence
     risk: float  # mean loss of these very patients at the threshold: no estimate for others
     floor: float  # the lowest threshold that could have been certified
     least_volume_ml: float
     patients: str  # sha256 of their sorted ids, so that a later use of the same patients is noticed
+    false_positives_per_scan: float | None  # on these patients; None where candidates are not known so far down
+    false_positive_ml_per_scan: float | None
+    empty: str | None
 
 
 def matching_rules(least_volume_ml: float, iou_minimum: float, *, point: bool) -> list[Matching]:

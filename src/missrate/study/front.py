@@ -156,6 +156,8 @@ def _require_own(origin: points.Origin, run: Path) -> None:
 def _promised(point: OperatingPoint, origin: points.Origin) -> str:
     """The promise holds for predictions made as those that it was chosen on."""
     told = "certified" if point.certified else "not certified"
+    if point.certificate is not None and point.certificate.empty:
+        told = f"certified, but empty: {point.certificate.empty}"
     return told if origin.arm else f"{told}; of a folder, perhaps of another model's predictions"
 
 

@@ -14,7 +14,7 @@ from missrate.core.errors import ConfigError, InputError
 from missrate.core.matching import outcome, voxel_counts
 from missrate.core.quantise import level_of
 from missrate.core.sweep import common_floor
-from missrate.core.types import Matching, OperatingPoint, Ratio
+from missrate.core.types import Certificate, Matching, OperatingPoint, Ratio
 from missrate.evaluate import summary
 from missrate.study.work import load_statistics
 
@@ -76,16 +76,30 @@ def target_of(
     return parse(calibrate.Target, given, where="calibrate")
 
 
-def certify_of(level: str | None, miss_rate: float | None, confidence: float | None) -> calibrate.Certify | None:
-    """What to promise, or None. Raises ConfigError for a part without the others, or an impossible one."""
+def certify_of(
+    level: str | None,
+    miss_rate: float | None,
+    confidence: float | None,
+    bounds: calibrate.Target | None = None,
+    *,
+    in_expectation: bool = False,
+) -> calibrate.Certify | None:
+    """What to promise, or None; ``bounds`` are those beyond which it is empty.
+
+    Raises ConfigError for a part without the others, or an impossible one.
+    """
     if level is None:
-        if miss_rate is not None or confidence is not None:
-            raise ConfigError("--miss-rate and --confidence must come with --certify. Got no --certify.")
+        if miss_rate is not None or confidence is not None or in_expectation:
+            raise ConfigError(
+                "--miss-rate, --confidence and --in-expectation must come with --certify. Got no --certify."
+            )
         return None
     if miss_rate is None:
         raise ConfigError("--certify must come with --miss-rate. Got none.")
-    values = {"level": level, "miss_rate": miss_rate, "confidence": confidence}
-    return parse(calibrate.Certify, values, where="--certify")
+    values = {"level": level, "miss_rate": miss_rate, "in_expectation": in_expectation}
+    values |= {} if confidence is None else {"confidence": confidence}
+    wanted = parse(calibrate.Certify, values, where="--certify")
+    return wanted if bounds is None else wanted.bounded_by(bounds)
 
 
 def calibrate_folder(request: Request) -> tuple[OperatingPoint, str]:
@@ -101,8 +115,9 @@ def calibrate_folder(request: Request) -> tuple[OperatingPoint, str]:
     point = _choose(cases, matching, request, absent, seen)
     facts = _facts(cases, matching, point)
     about = {"rule": matching.rule, "least_volume_ml": matching.least_volume_ml}
-    points.write(request.out, point, calibration=facts, matching=about, without_prediction=absent)
-    return point, _told(point, facts, absent)
+    price = _prices(cases, matching, request, absent)
+    points.write(request.out, point, calibration=facts, matching=about, without_prediction=absent, price=price)
+    return point, "\n".join([_told(point, facts, absent), *_told_price(price)])
 
 
 def read_patients(path: Path) -> set[str]:
@@ -144,7 +159,7 @@ def _choose(
         if absent:  # who could not be predicted would silently be left out of the promise
             reason = f"not certifiable without predictions of {_some(absent)}"
             return OperatingPoint("certified", {None: None}, "calibration", str(request.certify), reason=reason)
-        return calibrate.certify(cases, matching, **request.certify.model_dump(), seen=seen, name="certified")
+        return calibrate.certify(cases, matching, request.certify, seen=seen, name="certified")
     point = _plain(cases, matching, request)
     used = sorted({case.patient_id for case in cases} & (seen or set()))
     if used and point.thresholds[None] is not None:
@@ -204,10 +219,38 @@ def _told(point: OperatingPoint, facts: dict[str, Any], absent: list[str]) -> st
         return "\n".join([*lines, f"no threshold: {point.reason or 'none is admissible'}"])
     lines += [f"threshold {threshold:.6g}", *_on_these(facts)]
     if point.certificate is not None:
-        kept = f"on these patients the loss is {point.certificate.risk:.4g}; no false positives are bounded"
-        return "\n".join([*lines, f"certified: {point.certificate.bound}; {kept}"])
+        return "\n".join([*lines, *_told_certificate(point.certificate)])
     why = f": {point.reason}" if point.reason else ": nothing is promised for new patients"
     return "\n".join([*lines, f"not certified{why}"])
+
+
+def _told_certificate(promised: Certificate) -> list[str]:
+    never = f"{promised.never_found} of {promised.n}, so at most {promised.never_found_at_most:.3g} of all patients"
+    lines = [
+        f"certified: {promised.bound}",
+        f"on these patients the loss is {promised.risk:.4g}; no false positives are bounded",
+        f"found at no threshold: {never} ({promised.confidence:g} confidence)",
+    ]
+    return [*lines, *([f"an empty promise: {promised.empty}"] if promised.empty else [])]
+
+
+def _prices(
+    cases: list[CaseStatistics], matching: Matching, request: Request, absent: list[str]
+) -> list[dict[str, float | None]]:
+    return [] if request.certify is None or absent else calibrate.prices(cases, matching, request.certify)
+
+
+def _told_price(price: list[dict[str, float | None]]) -> list[str]:
+    """A few of the promises that could be made, the strictest first."""
+    if not price:
+        return []
+    rows = [price[k] for k in sorted({round(k * (len(price) - 1) / 4) for k in range(5)})]
+    said = [
+        f"{row['miss_rate']:g}: "
+        + ("unknown" if row["false_positives_per_scan"] is None else f"{row['false_positives_per_scan']:.4g}")
+        for row in rows
+    ]
+    return [f"price of a promise (miss rate: false positives per scan on these patients): {', '.join(said)}"]
 
 
 def _on_these(facts: dict[str, Any]) -> list[str]:

@@ -79,8 +79,9 @@ def calibrate(layout: Layout, name: str) -> Stage:
 def certify(layout: Layout, name: str) -> Stage:
     """A stage of its own: another promise repeats no comparison of arms."""
     (out,), (stage,) = layout.certified_files(name), layout.certify_stages(name)
-    wanted, source, run = layout.study.evaluate.certify, layout.study.partition.source, _run_of(layout, name)
-    assert wanted is not None
+    settings, source, run = layout.study.evaluate, layout.study.partition.source, _run_of(layout, name)
+    assert settings.certify is not None
+    wanted = settings.certify.bounded_by(settings.target)
 
     def tasks() -> list[Task]:
         given = arguments(

@@ -258,10 +258,11 @@ def certify_point(
         if absent:
             raise InputError(f"Every calibration case must have a prediction. Got none for {', '.join(absent[:5])}.")
         seen = store.read_json(run / "provenance.json", store.PROVENANCE)["patients"].get(source, []) if run else None
-        point = calibrate.certify(loaded, matching, **wanted.model_dump(), seen=seen, name="certified")
+        point = calibrate.certify(loaded, matching, wanted, seen=seen, name="certified")
+        price = calibrate.prices(loaded, matching, wanted)
     except (InputError, ProvenanceError) as error:
-        point = OperatingPoint("certified", {None: None}, "calibration", str(wanted), reason=str(error))
-    point_files.write(out, point, **_about(loaded, matching, arm, run))
+        point, price = OperatingPoint("certified", {None: None}, "calibration", str(wanted), reason=str(error)), []
+    point_files.write(out, point, price=price, **_about(loaded, matching, arm, run))
 
 
 def summarise(
