@@ -260,3 +260,25 @@ def test_points_have_no_voxels_and_are_compared_by_their_lesions() -> None:
     assert result["works_because"]["a"]["reason"] == "points have no voxels"
     assert result["matched"]["by_false_positives_per_scan"]["a"][0]["voxel_miss_rate"]["value"] is None
     assert "undefined" in markdown.table(result)
+
+
+def test_null_arms_are_described_and_in_no_family() -> None:
+    # b misses one lesion in each of eight patients: p = 2 / 2**8, and Holm multiplies it by the two arms of its family,
+    # whatever null arms stand beside them.
+    arms = {"a": arm(*["99..9..."] * 8), "b": arm(*["99......"] * 8), "c": arm(*["99..9..."] * 8)}
+    with_null = arms | {"nothing": arm(*["........"] * 8), "everything": arm(*["########"] * 8)}
+    alone, beside = (compared(each)["comparisons"] for each in (arms, with_null))
+    assert {name: beside[name] for name in alone} == alone
+    assert alone["b"]["metrics"]["lesion_miss_rate"]["pooled"]["p_holm"] == 4 / 256
+    nothing = beside["nothing"]["metrics"]["lesion_miss_rate"]["pooled"]
+    assert (nothing["difference"], nothing["described"], nothing["p"], nothing["p_holm"]) == (1.0, True, None, None)
+    assert nothing["ci95"] is not None
+    assert all(part["p"] is None for part in (beside["nothing"]["patients"], beside["nothing"]["auroc"]))
+    result = compared(with_null)
+    assert any("nothing misses 100.0% of the lesions, a 0.0%: a null arm, described and not tested" in line
+               for line in result["answer"])  # fmt: skip
+    assert "null arm: not tested" in markdown.table(result)
+    assert result["permutations"] == compared(arms)["permutations"]
+    # Against a null arm nothing is tested either.
+    against = compared(with_null, against="nothing")["comparisons"]["b"]["metrics"]["lesion_miss_rate"]["pooled"]
+    assert (against["described"], against["p_holm"], against["separable"]) == (True, None, False)

@@ -4,9 +4,9 @@ from itertools import combinations
 
 import pytest
 
+from missrate.compare.arms import NULL_ARMS
 from missrate.compare.paired import adjust_family
 from missrate.compare.pairs import MAIN
-from missrate.compare.ranking import NULL_ARMS
 from missrate.core.ranks import drawn_patients
 from missrate.core.resampling import holm
 from missrate.predict import null

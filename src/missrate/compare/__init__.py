@@ -6,10 +6,10 @@ from typing import Any, Literal
 import numpy as np
 
 from missrate.compare.areas import auroc
-from missrate.compare.arms import Arm, Given, Points, common_cases, ready_arms
+from missrate.compare.arms import NULL_ARMS, Arm, Given, Points, common_cases, ready_arms
 from missrate.compare.gate import Gate, judge
 from missrate.compare.matched import curves, matched, works
-from missrate.compare.paired import adjust, answer, paired
+from missrate.compare.paired import adjust, answer, describe, paired
 from missrate.compare.pairs import all_pairs
 from missrate.compare.ranking import ranks
 from missrate.compare.rates import rates
@@ -61,7 +61,7 @@ def compare(
     reference, columns = made[against], subgroups or {}
     require_columns(reference, columns)
     weights = patient_weights(len(reference.patients), resamples, seed)
-    draws = draws_for(max(len(made) - 1, 1))
+    draws = draws_for(max(len(made.keys() - set(NULL_ARMS) - {against}), 1))
     comparisons = {
         name: _against(arm, reference, columns, weights, seed=seed, draws=draws)
         for name, arm in made.items()
@@ -110,6 +110,8 @@ def _against(arm: Arm, reference: Arm, columns: Columns, weights: Weights, *, se
     result["auroc"] = auroc(arm, reference)
     result["by_diameter_mm"] = by_diameter(arm, reference, weights, seed=seed, draws=draws)
     result["subgroups"] = by_column(arm, reference, columns, weights, seed=seed, draws=draws)
+    if {arm.name, reference.name} & set(NULL_ARMS):
+        describe(result)
     return result
 
 

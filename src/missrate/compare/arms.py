@@ -20,6 +20,8 @@ from missrate.core.pooling import PerPatient, Term, pooled
 from missrate.core.sweep import Sweep, sweep
 from missrate.core.types import Matching, OperatingPoint, Ratio
 
+NULL_ARMS = ("nothing", "everything", "location_prior")
+"""What one gets without a model: described, never tested, in no family of comparisons and without a rank."""
 Given = list[CaseStatistics] | list[list[CaseStatistics]]
 """The cases of one arm, or those of each of its seeds."""
 Points = OperatingPoint | list[OperatingPoint]

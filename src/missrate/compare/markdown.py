@@ -77,6 +77,8 @@ def _tested(block: Json) -> list[str]:
 
 
 def _verdict(block: Json) -> str:
+    if block.get("described"):
+        return "null arm: not tested"
     if block["p"] is None:
         return UNDEFINED
     if block["separable"]:

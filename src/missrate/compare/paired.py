@@ -48,6 +48,16 @@ def paired(arm: Arm, against: Arm, weights: Weights, *, seed: int, draws: int) -
     return {"metrics": metrics, **_misses_by_seed(arm, against)}
 
 
+def describe(comparison: Json) -> None:
+    """Take the tests out of a comparison with a null arm, in place: it is described, and in no family.
+
+    Nobody doubts that a model differs from predicting nothing, and its small p would only make Holm's correction of the
+    other arms weaker.
+    """
+    for _, block in _blocks(comparison):
+        block |= {"p": None, "least_p": None, "test": None, "described": True}
+
+
 def adjust(comparisons: dict[str, Json]) -> None:
     """Adds to every test in place ``p_holm`` (over the arms), ``separable`` and ``attainable``.
 
@@ -97,6 +107,9 @@ def _sentence(name: str, against: str, block: Json) -> str:
     if block["ci95"] is None:
         return f"{head} (too few patients for an interval)."
     low, high = block["ci95"]
+    if block.get("described"):
+        difference = f"{block['difference']:+.1%} [{low:+.1%}, {high:+.1%}]"
+        return f"{head}: a null arm, described and not tested (difference {difference})."
     spread = f"difference {block['difference']:+.1%} [{low:+.1%}, {high:+.1%}], p = {block['p_holm']:.3g} (Holm)"
     if not block["attainable"]:
         return f"{head}: not separable, and so few patients differ that no data could show it ({spread})."

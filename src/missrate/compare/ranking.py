@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from missrate.compare.arms import Arm
+from missrate.compare.arms import NULL_ARMS, Arm
 from missrate.compare.differences import flip_differences, mean_sums, patient_test, swap_test
 from missrate.core import catalog
 from missrate.core.ranks import Floats, Rank, drawn_patients, inseparable, rank_stability
@@ -21,8 +21,6 @@ RANKED = {
     "lesion_miss_rate": "pooled",
     "patient_miss_rate": "pooled",
 }
-NULL_ARMS = ("nothing", "everything", "location_prior")
-"""What one gets without a model takes no rank."""
 Json = dict[str, Any]
 
 

@@ -184,6 +184,13 @@ def _guarantee(entry: Json) -> Cell:
     metric, average = REALISED[certificate["level"]]
     realised = entry["metrics"].get(metric, {}).get(average, {})
     lines = [f"concluded from {certificate['n']} calibration patients with a lesion"]
+    if "never_found" in certificate:
+        lines.append(
+            f"{certificate['never_found']} of them are found at no threshold (of all patients at most "
+            f"{share(certificate['never_found_at_most'])})"
+        )
+    if certificate.get("empty"):
+        lines.insert(0, f"an empty promise: {certificate['empty']}")
     if realised.get("value") is not None:
         spread = "" if realised["ci95"] is None else f" ({share(realised['ci95'][0])}–{share(realised['ci95'][1])})"
         lines.append(f"here, on test patients: {sentence(metric)} {share(realised['value'])}{spread}")

@@ -88,7 +88,7 @@ def differences(material: Material) -> Drawing:
     read = (
         f"Arm minus {against}, each at its primary operating point; bar: 95 % interval, patients resampled in both "
         f"arms together ({_resampled(material)}). Filled: separable, that is p at most .05 after Holm's correction "
-        f"over the {len(compared)} comparisons; hollow: not separable, which does not mean equal. A bar that leaves "
+        f"over the {len(names)} comparisons; hollow: not separable, which does not mean equal. A bar that leaves "
         "out 0 may still be hollow, since it knows nothing of the other comparisons. Left of the line the "
         "arm misses less; in the last panel it is less precise. Null arms stand in the table only."
     )

@@ -95,6 +95,7 @@ class Material:
     predictions: dict[str, dict[Fold, Path]]
     hashes: dict[str, str]
     ladder: Json | None
+    promises: dict[str, Json]  # the file of each arm's certified point, where the study promises something
 
     @property
     def many(self) -> bool:
@@ -169,6 +170,7 @@ def read(
     runs: dict[str, list[Path]],
     predictions: dict[str, dict[Fold, Path]],
     ladder: Path | None = None,
+    promises: dict[str, Path] | None = None,
 ) -> Material:
     """Reads all files. Of an arm with several seeds the first one's curves stand for it.
 
@@ -195,6 +197,7 @@ def read(
         hashes={"split.json": store.hash_file(split), "comparison.json": store.hash_file(comparison)}
         | {f"evaluation/{name}/summary.json": store.hash_file(path) for name, path in summaries.items()},
         ladder=None if ladder is None else store.read_json(ladder, LADDER),
+        promises={name: store.read_json(path) for name, path in (promises or {}).items()},
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from missrate.core import store
-from missrate.report import answer, facts, figures, forests, material, pictures, ranks, tables, versus
+from missrate.report import answer, facts, figures, forests, material, pictures, price, ranks, tables, versus
 from missrate.report import ladder as ladders
 from missrate.report.material import Material
 
@@ -31,13 +31,14 @@ def write(
     runs: dict[str, list[Path]],
     predictions: dict[str, dict[int | None, Path]],
     ladder: Path | None = None,
+    promises: dict[str, Path] | None = None,
 ) -> None:
     """Writes the page to ``out``; the same inputs give the same bytes.
 
     ``study`` is the resolved study; ``summaries`` and ``lesions`` give each evaluated arm's ``summary.json`` and
     ``lesions.csv``; ``prepared`` a folder per source (without one: not used); ``runs`` the folders of each trained arm,
-    fold by fold; ``predictions`` the folders of each arm by fold; ``ladder`` the file of one, if any. Raises StoreError
-    for a file that cannot be read.
+    fold by fold; ``predictions`` the folders of each arm by fold; ``ladder`` the file of one, if any; ``promises`` the
+    certified point of each arm, if any. Raises StoreError for a file that cannot be read.
     """
     given = material.read(
         study=study,
@@ -49,6 +50,7 @@ def write(
         runs=runs,
         predictions=predictions,
         ladder=ladder,
+        promises=promises,
     )
     store.write_text(out, render(given))
 
@@ -98,6 +100,7 @@ def _context(given: Material) -> Json:
         "losses": figures.losses(given) if given.runs else None,
         "elsewhere": len(given.foreign),
         "points": facts.points(given),
+        "price": price.drawing(given),
         "budgets": facts.budgets(given),
         "pictures": shown,
         "missed_in_all": sum(len(arm.missed()) for arm in given.trained_arms()),

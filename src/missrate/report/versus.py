@@ -51,8 +51,8 @@ def differences(material: Material) -> Table:
         rows.append([_arm(arm, material), *(difference_cell(block, m, dense=material.many) for block, m in blocks)])
     read = (
         f"Arm minus {comparison['against']}, each at its own primary point; a negative miss rate is better. Below it "
-        "the 95 % interval (patients resampled in both arms together) and p after Holm's correction over the arms, "
-        f"with {comparison['patients']} patients in {comparison['cases']} cases. "
+        "the 95 % interval (patients resampled in both arms together) and p after Holm's correction over the arms (null "
+        f"arms are described, not tested), with {comparison['patients']} patients in {comparison['cases']} cases. "
         "“Not separable” means that this many patients cannot tell them apart, not that they are equal."
     )
     title = f"Differences from the reference arm {comparison['against']}"
@@ -180,7 +180,9 @@ def difference_cell(block: Json | None, metric: str, *, dense: bool) -> Cell:
     form = signed if not metric.startswith("false_positive") else signed_amount
     interval = "no interval" if block["ci95"] is None else f"{form(block['ci95'][0])} to {form(block['ci95'][1])}"
     holm = p_value(block.get("p_holm"))
-    if dense:
+    if block.get("described"):
+        lines = [interval, *_verdict(block)]
+    elif dense:
         lines = [interval, f"{'separable' if block.get('separable') else 'not separable'}, p {holm}"]
     else:
         lines = [interval, f"p {p_value(block.get('p'))}, Holm {holm}", *_verdict(block)]
@@ -190,6 +192,8 @@ def difference_cell(block: Json | None, metric: str, *, dense: bool) -> Cell:
 
 
 def _verdict(block: Json) -> list[str]:
+    if block.get("described"):
+        return ["null arm: not tested"]
     if block.get("separable"):
         return ["separable"]
     return ["not separable"] if block.get("attainable", True) else ["not separable", "(too few patients)"]

@@ -230,6 +230,7 @@ def report(layout: Layout, arms: list[str]) -> Stage:
             "lesions": {arm: layout.out / "evaluation" / arm / "lesions.csv" for arm in arms},
             "comparison": layout.out / "comparison" / "comparison.json",
             "ladder": layout.out / "ladder" / "ladder.json" if layout.study.ladder else None,
+            "promises": {arm: path for arm in arms for path in layout.certified_files(arm)},
             "split": layout.split_path,
             "prepared": {source: layout.prepared(source) for source in layout.study.sources},
             "runs": {arm.name: [layout.run(arm.name, f) for f in layout.training_folds(arm)] for arm in trained},
@@ -238,7 +239,9 @@ def report(layout: Layout, arms: list[str]) -> Stage:
         return [Task("report", work.draw_report, arguments(out=out, inputs=inputs))]
 
     runs = [layout.train_name(arm.name, fold) for arm in trained for fold in layout.training_folds(arm)]
-    inputs = ("compare", *(f"summarise/{arm}" for arm in arms), *runs, *(["ladder"] if layout.study.ladder else []))
+    promised = [stage for arm in arms for stage in layout.certify_stages(arm)]
+    ladder = ["ladder"] if layout.study.ladder else []
+    inputs = ("compare", *(f"summarise/{arm}" for arm in arms), *promised, *runs, *ladder)
     config = layout.study.model_dump(mode="json", include={"report", "arms"})
     return Stage("report", inputs, config, ("report",), tasks, lambda: [out])
 
