@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from missrate.core.intervals import FEW_SAID, mark
+
 Json = dict[str, Any]
 SHARES = {
     "voxel": "voxel_miss_rate",
@@ -31,7 +33,7 @@ def _head(value: Json) -> str:
         f"{value['cases']} cases, {value['patients']} patients, {value['lesions']} lesions.\n"
         "Miss rates of voxels, slices, lesions and patients, and the precision of voxels, in %; false positives (FP) "
         f"per scan.\nIn brackets 95 % intervals: {value['resamples']} resamples of patients; patients missed: "
-        "Clopper-Pearson."
+        f"Clopper-Pearson.\n{FEW_SAID}."
     )
 
 
@@ -129,7 +131,8 @@ def _spread(block: Json | None, scale: float, form: str) -> str:
     text = f"{block['value'] * scale:{form}}"
     if block["ci95"] is None:
         return text
-    return f"{text} [{block['ci95'][0] * scale:{form}}, {block['ci95'][1] * scale:{form}}]"
+    low, high = block["ci95"]
+    return f"{text} [{low * scale:{form}}, {high * scale:{form}}]{mark(block)}"
 
 
 def _over_seeds(block: Json | None) -> str:

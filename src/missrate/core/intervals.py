@@ -16,8 +16,10 @@ direction. What all of this covers, and what it costs in width, is measured in `
 Shapes: P patients, B resamples, S seeds.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,10 @@ from missrate.core.seed import generator
 Floats = NDArray[np.float64]
 FEW = 20
 """Below so many contributing patients the intervals may cover less than 93 % (docs/results/coverage.md)."""
+FEW_SAID = (
+    f"* fewer than {FEW} patients contribute: with so few, such intervals may hold the truth less often than 93 times "
+    "in 100"
+)
 BEYOND = 0.5
 """Without a bound an unseen patient lies at most this share of the range beyond the largest value seen."""
 
@@ -62,6 +68,11 @@ def range_of(metric: ModuleType) -> Range:
     if given is not None:
         return given
     return SHARE if str(metric.UNIT).startswith(("share", "probability")) else ANY
+
+
+def mark(block: Mapping[str, Any]) -> str:
+    """Return the star of a block of results to which few patients contribute (``FEW_SAID``), or nothing."""
+    return "*" if block.get("few_patients") and block.get("ci95") is not None else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from missrate.core.intervals import FEW_SAID
 from missrate.report.material import Arm, Material
 from missrate.report.words import (
     Cell,
@@ -318,6 +319,7 @@ def limits(material: Material) -> list[str]:
             "Thresholds were chosen on few calibration patients and are not certified: on new patients false positives "
             "may exceed the target."
         )
+    lines.append(f"{FEW_SAID[:1]} beside an interval: {FEW_SAID[2:]}.")
     lines.append(
         "A reference drawn by people misses lesions too; a finding that it lacks counts here as a false positive."
     )

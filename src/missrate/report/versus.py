@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from missrate.core.intervals import mark
 from missrate.report.material import Arm, Material
 from missrate.report.tables import band_words
 from missrate.report.words import (
@@ -51,8 +52,9 @@ def differences(material: Material) -> Table:
         rows.append([_arm(arm, material), *(difference_cell(block, m, dense=material.many) for block, m in blocks)])
     read = (
         f"Arm minus {comparison['against']}, each at its own primary point; a negative miss rate is better. Below it "
-        "the 95 % interval (patients resampled in both arms together) and p after Holm's correction over the arms (null "
-        f"arms are described, not tested), with {comparison['patients']} patients in {comparison['cases']} cases. "
+        "the 95 % interval (patients resampled in both arms together) and p after Holm's correction over the arms "
+        "(null arms are described, not tested), "
+        f"with {comparison['patients']} patients in {comparison['cases']} cases. "
         "“Not separable” means that this many patients cannot tell them apart, not that they are equal."
     )
     title = f"Differences from the reference arm {comparison['against']}"
@@ -178,7 +180,8 @@ def difference_cell(block: Json | None, metric: str, *, dense: bool) -> Cell:
         k = (block or {}).get("undefined", "all")
         return Cell(f"undefined ({k})", kind="undefined")
     form = signed if not metric.startswith("false_positive") else signed_amount
-    interval = "no interval" if block["ci95"] is None else f"{form(block['ci95'][0])} to {form(block['ci95'][1])}"
+    ends = block["ci95"]
+    interval = "no interval" if ends is None else f"{form(ends[0])} to {form(ends[1])}{mark(block)}"
     holm = p_value(block.get("p_holm"))
     if block.get("described"):
         lines = [interval, *_verdict(block)]

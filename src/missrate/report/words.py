@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from math import ceil, log10
 from typing import Any
 
+from missrate.core.intervals import mark
 from missrate.report.material import Arm, Style
 
 Json = dict[str, Any]
@@ -136,7 +137,7 @@ def block_cell(block: Json | None, metric: str) -> Cell:
     if value is None:
         k = block.get("undefined", block.get("n", 0)) or block.get("n", 0)
         return Cell(f"undefined ({k})", (block["reason"],) if block.get("reason") else (), "undefined")
-    spread = "no interval" if interval is None else f"{form(interval[0])}–{form(interval[1])}"
+    spread = "no interval" if interval is None else f"{form(interval[0])}–{form(interval[1])}{mark(block)}"
     counts = [f"{_many(block['numerator'])} / {_many(block['denominator'])}"] if "denominator" in block else []
     left_out = block.get("misses_left_out")
     misses = [] if left_out is None or not metric.startswith("hd95") else [_left_out(block, form)]

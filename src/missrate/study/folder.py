@@ -13,6 +13,7 @@ from missrate.core.case import CaseStatistics
 from missrate.core.crop import Crop
 from missrate.core.errors import DataError, InputError, ProvenanceError
 from missrate.core.grid import Grid, axcodes
+from missrate.core.intervals import FEW_SAID, mark
 from missrate.core.quantise import level_of
 from missrate.core.types import Entry, Matching, OperatingPoint, Points, Prediction, matching_rules
 from missrate.engine import Task
@@ -316,6 +317,8 @@ def table(value: dict[str, Any]) -> str:
         for which, part in values.items():
             lines.append(f"{column_name} = {which}: {part['cases']} cases, {part['lesions']} lesions")
             lines += [_row(f"  {name}", average, b) for name, m in part["metrics"].items() for average, b in m.items()]
+    if any("*" in line for line in lines[2:]):
+        lines.append(FEW_SAID)
     if value["cases"] == value["patients"]:
         lines.append("each case counts as a patient of its own (say otherwise with --patients)")
     for case, threshold in value["raised_floors"].items():
@@ -330,7 +333,7 @@ def table(value: dict[str, Any]) -> str:
 def _row(name: str, average: str, block: dict[str, Any]) -> str:
     value, interval = block.get("value"), block.get("ci95")
     number = "undefined" if value is None else f"{value:.4g}"
-    spread = "" if interval is None else f"[{interval[0]:.4g}, {interval[1]:.4g}]"
+    spread = "" if interval is None else f"[{interval[0]:.4g}, {interval[1]:.4g}]{mark(block)}"
     row = f"{name:<36} {average:<10} {number:>9}  {spread:<18} {block.get('n', ''):>5} {block.get('undefined', ''):>9}"
     missed = block.get("misses_left_out")
     why = f"  ({block['reason']})" if value is None and "reason" in block else ""
