@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from missrate.core.errors import DataError
-from missrate.core.quantise import TOP, level_of
+from missrate.core.quantise import TOP, encode, level_of
 from missrate.readers import _arrays, candidates, nifti, nnunet_npz, npy
 from tests.readers import written
 from tests.readers.test_evalseg import Reduced
@@ -68,6 +68,23 @@ class TestNifti:
         for name in ("b.nii", "c.nii.gz"):
             with pytest.raises(DataError, match="fewer bytes than its header says"):
                 nifti.load_prediction(str(tmp_path / name), (1,))
+
+    @pytest.mark.parametrize("top", [100, 255, 1000, 10_000, 32_767])
+    def test_whole_numbers_with_a_scale_factor_are_the_probabilities_that_they_were(
+        self, tmp_path: Path, top: int
+    ) -> None:
+        """NIfTI keeps the factor as a float32, with which 7,000 / 10,000 is less than .7, and 255 / 255 more than 1."""
+        stored = np.linspace(0, top, 60).round().astype(np.int16).reshape(SHAPE)
+        image = nib.Nifti1Image(stored, np.eye(4))
+        image.header.set_slope_inter(1 / top, 0)
+        nib.save(image, tmp_path / "a.nii")  # type: ignore[attr-defined]
+        raw = bytearray((tmp_path / "a.nii").read_bytes())
+        raw[352:] = stored.tobytes(order="F")  # nibabel chose numbers of its own
+        raw[112:120] = np.array([1 / top, 0], np.float32).tobytes()
+        (tmp_path / "a.nii").write_bytes(raw)
+        value = nifti.load_prediction(str(tmp_path / "a.nii"), (1,))
+        assert value.kind == "probability"
+        assert (value.levels.full() == encode((stored / top).astype(np.float32))).all()
 
     def test_geometry_is_the_files_own(self, tmp_path: Path) -> None:
         shape, affine = nifti.geometry(str(save(tmp_path / "a.nii.gz", np.zeros((*SHAPE, 1), np.uint8))))
