@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from missrate.core.config import Frozen
-from missrate.core.crop import Crop, bounding_box
+from missrate.core.crop import Crop
 from missrate.core.errors import DataError
-from missrate.core.foreign import levels_of
+from missrate.core.foreign import prediction_of
 from missrate.core.grid import Grid, axcodes, to_ras
 from missrate.core.types import Entry, Map, Prediction, Scan
 from missrate.readers import _dataset_json, _files
@@ -122,10 +122,7 @@ def load_prediction(location: str, labels: tuple[int, ...]) -> Prediction:
     Floats that are all whole numbers are a mask. Raises DataError for NaN and for fractions outside of [0, 1].
     """
     values, grid = _turned(*_load(location, exact=True), location)
-    box = bounding_box(values != 0)
-    levels, mask = levels_of(values[box], labels, name=location)
-    start = (box[0].start, box[1].start, box[2].start)
-    return Prediction(Crop(levels, start, grid), "mask" if mask else "probability")
+    return prediction_of(values, grid, labels, name=location)
 
 
 def geometry(location: str) -> tuple[tuple[int, ...], NDArray[np.float64]]:
@@ -233,8 +230,10 @@ def _scaled(voxels: NDArray[Any], header: Any) -> NDArray[Any]:
     slope, inter = (header[key][()].astype(header[key].dtype.newbyteorder("=")) for key in ("scl_slope", "scl_inter"))
     parts = round(1.0 / float(slope))
     exact = 1 < parts < 2**22 and slope.dtype.type(1.0 / parts) == slope
-    values = voxels / parts if exact else voxels * float(slope)
-    return np.asarray(values + float(inter), slope.dtype)
+    result = np.empty(voxels.shape, slope.dtype, order="F")
+    for plane, target in zip(voxels.T, result.T, strict=True):  # no copy of the whole in float64
+        target[...] = (plane / parts if exact else plane * float(slope)) + float(inter)
+    return result
 
 
 def _opened(path: Path) -> tuple[Any, NDArray[np.float64]]:
