@@ -49,7 +49,8 @@ def label_names(value: dict[str, Any]) -> dict[int, str]:
     labels = value.get("labels")
     if not isinstance(labels, dict):
         return {}
-    pairs = [(name, number) if isinstance(number, int) else (number, name) for name, number in labels.items()]
+    alone = {name: held[0] if isinstance(held, list) and len(held) == 1 else held for name, held in labels.items()}
+    pairs = [(name, number) if isinstance(number, int) else (number, name) for name, number in alone.items()]
     return {
         int(number): str(name)
         for name, number in pairs

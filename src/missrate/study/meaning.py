@@ -3,10 +3,9 @@
 import logging
 from typing import Any
 
-import numpy as np
-
 from missrate.core import catalog
 from missrate.core.errors import DataError, InputError
+from missrate.core.foreign import numbers_of
 from missrate.core.types import Entry, LabelMeaning
 from missrate.prepare.case import load_reference
 from missrate.study.sources import SourceConfig, meaning_by_names, meaning_of
@@ -30,9 +29,10 @@ def of(source: SourceConfig, entries: list[Entry]) -> tuple[LabelMeaning, str]:
 
 
 def _by_value(reader: Any, entries: list[Entry]) -> tuple[LabelMeaning, str]:
-    values = _values(reader, [entry.label for entry in entries if entry.label])
+    values, damaged = _values(reader, [entry.label for entry in entries if entry.label])
+    why = f"none that can be read: {damaged}" if damaged else "maps without any"
     if not values:
-        raise InputError("Labels must say somewhere where the lesion is. Got maps without any; perhaps say --lesion 1.")
+        raise InputError(f"Labels must say somewhere where the lesion is. Got {why}; perhaps say --lesion 1.")
     if values[0] < 1 or values[-1] > 255:
         raise InputError(f"Label values must lie in 1..255. Got {values[:8]}.")
     *others, lesion = values
@@ -45,13 +45,15 @@ def _by_value(reader: Any, entries: list[Entry]) -> tuple[LabelMeaning, str]:
     )
 
 
-def _values(reader: Any, locations: list[str]) -> list[int]:
-    """The values other than 0 in maps from all over the set, sorted."""
+def _values(reader: Any, locations: list[str]) -> tuple[list[int], str]:
+    """The values other than 0 in maps from all over the set, sorted; and why the last one could not be read."""
     step = max(1, len(locations) // LOOKED_AT)
     found: set[int] = set()
+    damaged = ""
     for location in locations[::step]:
         try:
-            found |= {int(value) for value in np.unique(load_reference(reader, location).values_XYZ)}
+            found.update(numbers_of(load_reference(reader, location).values_XYZ))
         except DataError as error:  # it will be refused by name when its turn comes
+            damaged = str(error).rstrip(".")
             logger.debug("%s", error)
-    return sorted(found - {0})
+    return sorted(found), damaged

@@ -137,7 +137,10 @@ def meaning_of(source: SourceConfig) -> LabelMeaning:
     if by_names is not None:
         return by_names[0]
     if not meaning.lesion:
-        raise ConfigError("labels.lesion must name the values that are lesions, such as [1]. Got none.")
+        names = reader.label_names(Path(source.path or "")) if hasattr(reader, "label_names") else {}
+        known = ", ".join(f"{value} {name}" for value, name in sorted(names.items()) if value)
+        got = f"none; the source's own names are {known}" if known else "none"
+        raise ConfigError(f"labels.lesion must name the values that are lesions, such as [1]. Got {got}.")
     return meaning
 
 
