@@ -224,7 +224,7 @@ def test_floors_and_declared_levels(recipe: tuple[Any, ...], floor: int, few: in
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics, "FEW", few)
         case = both_passes(*crops, floor=floor, declared=(1, level_of(0.2), level_of(0.5), TOP))
-    assert case.floor >= floor
+    assert case.floor >= floor or encode(values).max() < floor
     for level in (1, level_of(0.2), level_of(0.5), TOP):
         tree = case.tree_at(level)
         mask = encode(values) >= level

@@ -11,7 +11,7 @@ import pytest
 from missrate.core import store
 from missrate.core.errors import ConfigError, InputError
 from missrate.core.types import LabelMeaning
-from missrate.study import front, label_names, meaning, sources
+from missrate.study import front, intake, label_names, meaning, sources
 from missrate.study.sources import SourceConfig
 from tests.readers.test_nifti import save
 
@@ -91,3 +91,13 @@ def test_check_says_why_no_map_could_be_read(tmp_path: Path) -> None:
     source = SourceConfig(reader="nifti", path=str(tmp_path))
     with pytest.raises(InputError, match="none that can be read: Label values must be 0 or more"):
         meaning.of(source, sources.find(source))
+
+
+def test_a_lesion_value_that_no_map_holds_is_said_aloud(tmp_path: Path) -> None:
+    root = described(tmp_path / "data", {"0": "background"})
+    source = SourceConfig(reader="msd", path=str(root), labels=LabelMeaning(lesion=(7,), organ=(1,), background=(2,)))
+    value = intake.check(source, "data", tmp_path / "c", workers=0)
+    said = "No map holds a lesion; the values that occur are [1, 2]: perhaps the lesion is another one."
+    assert said in value["notes"] and said in intake.table(value)
+    found = source.model_copy(update={"labels": LabelMeaning(lesion=(2,), organ=(1,))})
+    assert not any("No map" in note for note in intake.check(found, "data", tmp_path / "d", workers=0)["notes"])

@@ -16,9 +16,10 @@ from missrate.cli import main
 from missrate.core import store
 from missrate.core.errors import ConfigError, DataError, InputError
 from missrate.core.foreign import numbers_of
+from missrate.evaluate.summary import ALL
 from missrate.readers import npy
 from missrate.study import folder, front, label_names
-from missrate.study.numbers import ALL, Asked, Numbers, judge
+from missrate.study.numbers import Asked, Numbers, judge
 from tests.readers import written
 
 SHAPE = (12, 10, 6)

@@ -7,10 +7,11 @@ from typing import Any
 from missrate.core import store
 from missrate.core.errors import ConfigError
 from missrate.core.types import LabelMeaning
+from missrate.evaluate.summary import ALL
 from missrate.export.about import About
 from missrate.study import label_names
 from missrate.study.config import ArmConfig
-from missrate.study.numbers import ALL, NUMBERS, Asked, judge
+from missrate.study.numbers import NUMBERS, Asked, judge
 from missrate.study.sources import SourceConfig, meaning_of
 
 

@@ -6,13 +6,12 @@ from typing import TypeAlias
 
 from missrate.core.errors import DataError
 from missrate.core.foreign import scaled_by
+from missrate.evaluate.summary import ALL
 
 Numbers: TypeAlias = tuple[int, ...] | list[int] | None
 """Those of one map beside 0; none of an empty one; None of probabilities and of candidates."""
 NUMBERS = ".numbers.json"
 """Beside an imported prediction of a study: what its map held."""
-ALL = "all cases"
-"""Stands for the id where a warning is of no case alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from missrate.core.points import SCHEMA as POINT
 from missrate.core.types import Entry
 from missrate.engine import Task
 from missrate.evaluate import statistics
+from missrate.evaluate.summary import ALL
 from missrate.prepare.patients import column
 from missrate.readers._detect import source_of
 from missrate.study import climb, leak, work
 from missrate.study.config import NULL_ARMS
 from missrate.study.layout import Fold, Layout
-from missrate.study.numbers import ALL
 from missrate.study.stages import INDEX, Stage, arguments, batched, write_index
 
 
