@@ -16,6 +16,8 @@ from missrate.core.errors import DataError, InputError
 TOP = 60_000
 """The highest level; there are TOP + 1 of them."""
 
+NEAR = 2e-3
+"""No edge in float32 lies farther from its level's own, in levels: half of the last bit of 1, times TOP."""
 Levels = NDArray[np.uint16]
 
 
@@ -46,14 +48,28 @@ def encode(probability: NDArray[np.floating]) -> Levels:
     low, high = float(probability.min()), float(probability.max())
     if not (low >= 0.0 and high <= 1.0):
         raise DataError(f"Probabilities must lie in [0, 1]. Got {low:g} to {high:g}; perhaps these are logits.")
-    exact, begins = probability.astype(np.float64), edges(probability.dtype)
     if probability.dtype.itemsize < 4:  # an edge may lie many levels away from k / TOP
-        return (np.searchsorted(begins, exact, side="right") - 1).astype(np.uint16)
-    levels = np.floor(exact * TOP).astype(np.int64)
-    # The product and the edges are rounded, in either direction, by far less than a level: settle it by comparing.
-    levels += (levels < TOP) & (exact >= begins[np.minimum(levels + 1, TOP)])
-    levels -= exact < begins[levels]
-    return levels.astype(np.uint16)
+        return np.asarray(_levels_of_halves()[probability.astype(np.float16).view(np.uint16)])
+    exact = probability.astype(np.float64)
+    scaled = np.asarray(exact * TOP)
+    levels = scaled.astype(np.uint16)
+    # The product and the edges are rounded by less than .002 levels, in either direction: what lies so near to an edge
+    # is compared with the edges themselves.
+    near = (np.abs(scaled - np.rint(scaled)) < NEAR) & (exact > 0.0)
+    levels[near] = _search(exact[near], probability.dtype)
+    return levels
+
+
+def _search(exact: NDArray[np.float64], kind: np.dtype[Any]) -> Levels:
+    return (np.searchsorted(edges(kind), exact, side="right") - 1).astype(np.uint16)
+
+
+@cache
+def _levels_of_halves() -> Levels:
+    """The level of every float16, by its bits; those outside of [0, 1] get any."""
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    inside = (halves >= 0.0) & (halves <= 1.0)
+    return _search(np.where(inside, halves, 0.0).astype(np.float64), halves.dtype)
 
 
 def decode(levels: Levels) -> NDArray[np.float32]:

@@ -112,11 +112,11 @@ def _below_floor(cases: Sequence[CaseStatistics], asked: int) -> list[dict[str, 
     low = [(case, _highest(case)) for case in scored if 0 < _highest(case) < asked]
     said = []
     if low:
-        highest, own = max(level for _, level in low), max(case.floor for case, _ in low)
+        highest, known = max(level for _, level in low), max(case.floor for case, _ in low)
         said.append(
             f"{len(low)} of {len(cases)} scans have no probability as high as the floor {threshold_of(asked):g} "
-            f"(at most {threshold_of(highest):.3g}): their candidates are known from {threshold_of(own):.3g} upwards and "
-            f"count in curves from {threshold_of(common):.3g} upwards: {_some([case.case_id for case, _ in low])}"
+            f"(at most {threshold_of(highest):.3g}): their candidates are known from {threshold_of(known):.3g} upwards "
+            f"and count in curves from {threshold_of(common):.3g} upwards: {_some([case.case_id for case, _ in low])}"
         )
     peaks = {case.case_id: case.lesion_peak[(case.lesion_peak > 0) & (case.lesion_peak < common)] for case in scored}
     within = {case_id: levels for case_id, levels in peaks.items() if levels.size}
