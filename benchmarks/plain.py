@@ -90,14 +90,18 @@ def counts(reference_XYZ: Reference, probability_XYZ: Probability, threshold: fl
 
 
 def edge(threshold: float) -> np.float32:
-    """The least float32 that is not below the threshold: numpy would round .01 to a float32 below it."""
-    nearest = np.float32(threshold)
-    return nearest if float(nearest) >= threshold else np.nextafter(nearest, np.float32(2.0))
+    """The float32 that whoever writes the threshold as one gets: .7 lies above it, .1 below."""
+    return np.float32(threshold)
 
 
 def levels_of(probability: Probability) -> NDArray[np.uint16]:
-    """Levels by floor. A float32 times 60,000 has 40 bits at most, so that the product in float64 is exact."""
-    return np.multiply(probability, TOP, dtype=np.float64).astype(np.uint16)
+    """Levels by floor, or the next one where its edge, rounded to float32, is reached.
+
+    A float32 times 60,000 has 40 bits at most, so that the product in float64 is exact.
+    """
+    levels = np.multiply(probability, TOP, dtype=np.float64).astype(np.uint16)
+    above = ((levels.astype(np.int64) + 1) / TOP).astype(np.float32)
+    return levels + (probability >= above)
 
 
 def curve(reference_XYZ: Reference, probability_XYZ: Probability) -> Curve:

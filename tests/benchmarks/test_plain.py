@@ -16,7 +16,6 @@ UNIT = (1.0, 1.0, 1.0)
 
 
 def pair(reference: str, prediction: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    # Never below the drawn value: .9 as float32 is, and would be the level below that of .9.
     probability = np.vectorize(plain.edge, otypes=[np.float32])(drawn(prediction))
     return drawn(reference).astype(np.uint8), probability
 

@@ -157,7 +157,8 @@ def test_an_arm_below_all_candidate_levels_is_still_judged_fairly() -> None:
     arms = {"faint": faint, "location_prior": arm(*["51.11111"] * 8)}
     result = compared(arms, against="faint", fp_ml_per_scan=(0.1,))
     assert result["works"]["faint"] is True
-    assert result["matched"]["by_false_positive_ml_per_scan"]["faint"][0]["voxel_miss_rate"]["value"] == 1.0
+    # The floor is lowered with its highest probability: at .0009 it finds all voxels, and nothing else.
+    assert result["matched"]["by_false_positive_ml_per_scan"]["faint"][0]["voxel_miss_rate"]["value"] == 0.0
 
 
 def test_without_a_baseline_or_millimetres_nobody_is_said_to_work() -> None:

@@ -103,6 +103,7 @@ def test_a_task_of_the_decathlon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             bring("msd:Task07_Pancreas", tmp_path / "larder")
         monkeypatch.setitem(_bring.TASKS, "Task07_Pancreas", hashlib.md5(data).hexdigest())
         root = bring("msd:Task07_Pancreas", tmp_path / "larder")
+        assert bring("msd:Task07", tmp_path / "larder", offline=True) == root, "the same file, by its short name"
     assert root.name == "Task07_Pancreas" and _detect.detect(root) == "nifti"
     assert (tmp_path / "larder" / "downloads" / "Task07_Pancreas.tar").read_bytes() == data
 
@@ -118,6 +119,10 @@ def test_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("msd:Task7", "one of Task01_BrainTumour, .*Task10_Colon. Got 'Task7'"),
         ("msd:Task07_pancreas", "Perhaps 'msd:Task07_Pancreas'"),
+        ("msd:task07", "Perhaps 'msd:Task07_Pancreas'"),
+        ("msd:Task7", "Perhaps 'msd:Task0[17]_"),
+        ("msd:pancreas", "Perhaps 'msd:Task07_Pancreas'"),
+        ("msd:Colon ", "Perhaps 'msd:Task10_Colon'"),
         ("msd:", "one of Task01_BrainTumour"),
         ("ftp://host/x.zip", "http:// or https://"),
         ("s3://host/x.zip", "http:// or https://"),

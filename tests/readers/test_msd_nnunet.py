@@ -120,6 +120,19 @@ def test_a_number_of_any_length_is_no_label(tmp_path: Path) -> None:
     assert msd.label_names(decathlon(tmp_path, ["a"], labels=labels)) == {1: "b"}
 
 
+def test_classes_and_channels_of_a_model(tmp_path: Path) -> None:
+    """nnU-Net's own rule: regions have a channel each in the order of the description, labels one each from 0 on."""
+    regions = {"background": 0, "kidney": [1, 2, 3], "tumor": [2], "cyst": 3, "ignore": 4}
+    assert _dataset_json.channels({"labels": regions}) == [(1, 2, 3), (2,), (3,)]
+    assert _dataset_json.channels({"labels": {"tumor": 2, "background": 0, "organ": 1, "ignore": 3}}) == [
+        (0,), (1,), (2,),
+    ]  # fmt: skip
+    assert _dataset_json.classes({"labels": {"0": "background", "2": "cancer"}}) == {"cancer": (2,)}
+    for nothing in ({}, {"labels": 3}, {"labels": {"a": -1, "b": "x", "c": [1, "y"], "d": 300}}):
+        assert _dataset_json.channels(nothing) == []
+    assert _dataset_json.label_names({"labels": regions}) == {0: "background", 2: "tumor", 3: "cyst", 4: "ignore"}
+
+
 def test_nnunet(tmp_path: Path) -> None:
     root = raw(tmp_path, ["p1_a", "p1_b"])
     entries = nnunet.find(root, nnunet.Config(patient="(p[0-9]+)_"))

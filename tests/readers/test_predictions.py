@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from missrate.core.errors import DataError
-from missrate.core.quantise import TOP, level_of
+from missrate.core.quantise import TOP, encode, level_of
 from missrate.readers import _arrays, candidates, nifti, nnunet_npz, npy
 from tests.readers import written
 from tests.readers.test_evalseg import Reduced
@@ -69,6 +69,23 @@ class TestNifti:
             with pytest.raises(DataError, match="fewer bytes than its header says"):
                 nifti.load_prediction(str(tmp_path / name), (1,))
 
+    @pytest.mark.parametrize("top", [100, 255, 1000, 10_000, 32_767])
+    def test_whole_numbers_with_a_scale_factor_are_the_probabilities_that_they_were(
+        self, tmp_path: Path, top: int
+    ) -> None:
+        """NIfTI keeps the factor as a float32, with which 7,000 / 10,000 is less than .7, and 255 / 255 more than 1."""
+        stored = np.linspace(0, top, 60).round().astype(np.int16).reshape(SHAPE)
+        image = nib.Nifti1Image(stored, np.eye(4))
+        image.header.set_slope_inter(1 / top, 0)
+        nib.save(image, tmp_path / "a.nii")
+        raw = bytearray((tmp_path / "a.nii").read_bytes())
+        raw[352:] = stored.tobytes(order="F")  # nibabel chose numbers of its own
+        raw[112:120] = np.array([1 / top, 0], np.float32).tobytes()
+        (tmp_path / "a.nii").write_bytes(raw)
+        value = nifti.load_prediction(str(tmp_path / "a.nii"), (1,))
+        assert value.kind == "probability"
+        assert (value.levels.full() == encode((stored / top).astype(np.float32))).all()
+
     def test_geometry_is_the_files_own(self, tmp_path: Path) -> None:
         shape, affine = nifti.geometry(str(save(tmp_path / "a.nii.gz", np.zeros((*SHAPE, 1), np.uint8))))
         assert shape == SHAPE
@@ -83,8 +100,7 @@ class TestNnunet:
         path = written.nnunet_npz(tmp_path, "a", values, key=key, kind=kind)
         value = nnunet_npz.load_prediction(str(path), (1,))
         assert value.kind == "probability"
-        own = np.floor(values.astype(np.float64) * TOP)
-        assert np.abs(value.levels.full()[::-1, ::-1] - own).max() <= 1
+        assert (value.levels.full()[::-1, ::-1] == encode(values)).all()
         assert value.levels.grid == nifti.load_map(str(tmp_path / "a.nii.gz")).grid
 
     def test_labels_are_summed_and_rounding_is_put_right(self, tmp_path: Path) -> None:
@@ -94,9 +110,10 @@ class TestNnunet:
         np.savez(path, probabilities=channels.transpose(0, 3, 2, 1))
         assert channels[1:].sum(0, dtype=np.float64).max() > 1
         assert (nnunet_npz.load_prediction(str(path), (1, 2)).levels.full() == TOP).all()
-        one_third = int(np.floor(np.float64(np.float16(1 / 3)) * TOP))
+        one_third = encode(np.array([1 / 3], np.float16))[0]
         assert (nnunet_npz.load_prediction(str(path), (1,)).levels.full() == one_third).all()
         np.savez(path, probabilities=np.full((3, *SHAPE[::-1]), 0.75, np.float32))
+        (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "organ": 1, "lesion": 2}}')
         with pytest.raises(DataError, match=r"a\.npz.*Got 1.5 to 1.5; perhaps these are logits"):
             nnunet_npz.load_prediction(str(path), (1, 2))
 

@@ -15,7 +15,7 @@ from missrate.core.types import Matching
 from missrate.evaluate import files, summary
 from missrate.study import side_by_side
 from tests.compare.arms import BOTH, HALF, LARGE, NONE, arm
-from tests.drawn import IOU, OVERLAP
+from tests.drawn import IOU, OVERLAP, drawn, measured
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -178,6 +178,18 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(compare: Run, old: Pat
     assert "must have the same reference. moved and old differ in c0" in refused(compare, old, moved)
     fewer = evaluated(tmp_path / "fewer", arm(*[BOTH] * 7))
     assert "must hold the same cases. fewer and old differ in c7" in refused(compare, old, fewer)
+
+
+def test_scans_below_the_floor_or_empty_do_not_change_the_floor_of_an_arm(
+    compare: Run, old: Path, tmp_path: Path
+) -> None:
+    mixed = arm(*[BOTH] * 7, "........")
+    reference, faint = drawn("##..#..."), drawn(BOTH) / 100
+    mixed[2] = measured(reference, faint, case="c2")
+    assert compare(old, evaluated(tmp_path / "mixed", mixed))[0] == 0
+    low = [measured(reference, faint, case=f"c{i}") for i in range(8)]
+    said = refused(compare, old, evaluated(tmp_path / "low", low))
+    assert "from the same floor upwards. Got 0.1 in" in said and "--floor" in said
 
 
 def test_a_point_is_certified_only_where_its_evaluation_says_so(old: Path) -> None:

@@ -127,7 +127,9 @@ def evaluate(  # noqa: PLR0917 - typer calls it by name
     predictions: Annotated[Path | None, typer.Option(help="Folder of masks, probabilities or candidates.")] = None,
     out: Out = None,
     lesion_label: Annotated[int | None, typer.Option(help="Default: the only non-zero value.")] = None,
-    prediction_label: Annotated[int | None, typer.Option(help="Default: the lesion label.")] = None,
+    prediction_label: Annotated[
+        int | None, typer.Option(help="Default: as their dataset.json says, else the lesion label.")
+    ] = None,
     reader: Annotated[str | None, typer.Option(help="Of the references (default: recognised).")] = None,
     prediction_reader: Annotated[str | None, typer.Option(help="Of the predictions (default: recognised).")] = None,
     patients: Annotated[Path | None, typer.Option(help="CSV case_id, patient_id (default: each case its own).")] = None,

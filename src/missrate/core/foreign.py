@@ -1,18 +1,59 @@
 """Predictions that other software made: a mask or a probability map to levels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from missrate.core.crop import Crop
+from missrate.core.crop import Crop, bounding_box
 from missrate.core.errors import DataError, GridError
 from missrate.core.grid import Grid, as_ras, index_as_ras, oriented, require_same, to_ras
 from missrate.core.quantise import TOP, encode
 from missrate.core.types import Points, Prediction
 
 Levels = NDArray[np.uint16]
+SCALES = (100, 255, 1000, 10_000, 65_535)
+"""By what probabilities are multiplied where they are kept as whole numbers."""
+MANY, HANDFUL = 32, 4
+"""Of more numbers that nobody has declared a map of labels has none, and of this many none that ends at a scale."""
+FEW_NUMBERS = 2**16
+"""Numbers that lie no farther apart are looked up in a table, which is quicker than sorting all voxels."""
+
+
+def prediction_of(values_XYZ: NDArray[Any], grid: Grid, lesion_labels: tuple[int, ...], *, name: str) -> Prediction:
+    """Return a map on the whole of ``grid`` as levels in the smallest box that holds whatever is not 0.
+
+    Errors as in ``levels_of``, and GridError where the shapes differ.
+    """
+    box = bounding_box(values_XYZ != 0)
+    levels, mask = levels_of(values_XYZ[box], lesion_labels, name=name)
+    crop = Crop(levels, (box[0].start, box[1].start, box[2].start), grid)
+    return Prediction(crop, "mask", numbers_of(values_XYZ[box])) if mask else Prediction(crop, "probability")
+
+
+def numbers_of(values_XYZ: NDArray[Any]) -> tuple[int, ...]:
+    """Return the whole numbers other than 0 that occur, ascending; any shape, of a type that holds whole numbers."""
+    low, high = _range(values_XYZ)
+    if (low, high) in ((0.0, 0.0), (0.0, 1.0)):  # nearly every mask
+        return (1,) if high else ()
+    if high - low >= FEW_NUMBERS or max(-low, high) >= 2**53:
+        return tuple(int(value) for value in np.unique(values_XYZ) if value != 0)
+    seen = np.zeros(int(high - low) + 1, np.bool_)
+    for slab in _slabs(values_XYZ, _outer_axis(values_XYZ)):
+        seen[(slab.astype(np.int64) - int(low)).ravel()] = True
+    return tuple(int(low) + int(index) for index in np.flatnonzero(seen) if int(low) + int(index) != 0)
+
+
+def scaled_by(numbers: Iterable[int]) -> int | None:
+    """Return the scale of whole numbers that are rather scaled probabilities than labels; None for labels.
+
+    They are many, or more than a handful of which the highest is a usual scale: 100, 255, 1000, ...
+    """
+    found = set(numbers)
+    if len(found) > MANY or (len(found) > HANDFUL and max(found) in SCALES):
+        return _scale(max(found))
+    return None
 
 
 def levels_of(values_XYZ: NDArray[np.generic], lesion_labels: tuple[int, ...], *, name: str) -> tuple[Levels, bool]:
@@ -41,13 +82,20 @@ def levels_of_probability(values_XYZ: NDArray[np.generic], *, name: str) -> Leve
     """Levels of values that are probabilities whatever they hold. Raises DataError for NaN and outside of [0, 1]."""
     low, high = _range(values_XYZ)
     if not (low >= 0.0 and high <= 1.0):
-        raise DataError(f"{name}: Probabilities must lie in [0, 1]. Got {low:g} to {high:g}; perhaps these are logits.")
+        scaled = low >= 0.0 and 10.0 < high <= 65_535.0  # logits hardly lie so high without one below 0
+        perhaps = f"they are scaled: divide by {_scale(high)} and write floats" if scaled else "these are logits"
+        raise DataError(f"{name}: Probabilities must lie in [0, 1]. Got {low:g} to {high:g}; perhaps {perhaps}.")
     levels = np.zeros_like(values_XYZ, dtype=np.uint16)
     axis = _outer_axis(values_XYZ)
     for slab, target in zip(_slabs(values_XYZ, axis), _slabs(levels, axis), strict=True):
         if slab.any():
             target[...] = encode(slab)
     return levels
+
+
+def _scale(high: float) -> int:
+    """What scaled values were probably multiplied by: the least usual number that is not below the highest of them."""
+    return next((top for top in SCALES if high <= top), SCALES[-1])
 
 
 def _range(values: NDArray[Any]) -> tuple[float, float]:

@@ -103,11 +103,13 @@ class Map:
 class Prediction:
     """What some software said of a scan, in RAS+: uint16 levels (core.quantise) or probabilities (float).
 
-    A mask has the levels 0 and TOP only.
+    A mask has the levels 0 and TOP only. ``numbers`` are the whole numbers other than 0 that the map of a reader held,
+    ascending, whether they are lesion or not (none: an empty map); None where it held no whole numbers.
     """
 
     levels: Crop
     kind: Literal["mask", "probability"]
+    numbers: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

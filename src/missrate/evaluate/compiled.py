@@ -25,11 +25,13 @@ class Voxels:
     def __init__(self, reference_XYZ: NDArray[np.bool_], values_XYZ: NDArray[np.generic]) -> None:
         """``values_XYZ`` are levels (uint16) or probabilities. Raises DataError for a value that is neither."""
         self.shape = reference_XYZ.shape
-        if values_XYZ.dtype not in (np.uint16, np.float32, np.float64):  # other sizes or another order of bytes
+        if values_XYZ.dtype.kind == "f" and values_XYZ.itemsize < 4:
+            values_XYZ = plain.levels_of(values_XYZ)  # its edges lie many levels away from k / TOP
+        elif values_XYZ.dtype not in (np.uint16, np.float32, np.float64):  # other sizes or another order of bytes
             values_XYZ = values_XYZ.astype(np.float32 if values_XYZ.itemsize <= 4 else np.float64)
         self.x_fastest = not values_XYZ.flags.c_contiguous and values_XYZ.flags.f_contiguous
         self._values, self._reference = self._ordered(values_XYZ), self._ordered(reference_XYZ).view(np.uint8)
-        self._edges = None if values_XYZ.dtype == np.uint16 else edges()
+        self._edges = None if values_XYZ.dtype == np.uint16 else edges(values_XYZ.dtype)
         size_z, run_z = (self.shape[2], self.shape[0] * self.shape[1]) if self.x_fastest else (self.shape[2], 1)
         flat = self._values.ravel()
         bits = flat.view(f"u{flat.dtype.itemsize}")

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from missrate.core.quantise import TOP
+from missrate.core.quantise import NEAR, TOP
 
 BLOCK = 512
 """Voxels that are skipped together when prediction and reference are empty there."""
@@ -21,10 +21,10 @@ Ints = NDArray[np.int64]
 
 @njit(cache=True)
 def _level(value, edges):
-    """The level of one probability in [0, 1], as ``quantise.encode`` has it."""
+    """The level of one float32 or float64 in [0, 1], as ``quantise.encode`` has it; ``edges`` are those of its type."""
     scaled = np.float64(value) * TOP
     level = int(scaled)
-    if 1e-9 < scaled - level < 1.0 - 1e-9:  # the product is off by at most 1e-11: no edge is near
+    if NEAR < scaled - level < 1.0 - NEAR:  # no edge is near
         return level
     if level < TOP and value >= edges[level + 1]:
         level += 1

@@ -5,6 +5,7 @@ It is also what runs where numba is not installed: the same results, much slower
 
 import importlib.util
 from functools import cache
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class Voxels:
 def levels_of(values_XYZ: NDArray[np.generic]) -> Levels:
     """Levels as they are, probabilities encoded. Raises DataError above TOP and for probabilities outside 0..1."""
     if values_XYZ.dtype != np.uint16:
-        return encode(values_XYZ.astype(np.float64, copy=False))
+        return encode(cast("NDArray[np.floating[Any]]", values_XYZ))
     if values_XYZ.size and int(values_XYZ.max()) > TOP:
         raise DataError(f"Levels must be at most {TOP}. Got {int(values_XYZ.max())}.")
     return values_XYZ.astype(np.uint16, copy=False)

@@ -42,11 +42,11 @@ def measure_case(
     """Everything that metrics need of one case; slices are axial.
 
     ``reference`` is a boolean mask, ``prediction`` holds uint16 levels or probabilities (float), both XYZ on one grid.
-    Candidates are known at every level from ``floor`` upwards (raised where the prediction is so noisy that more than
-    ``MOST_ACTIVE`` of the scan would lie above it) and at each of the ``declared`` levels; surface distances at those
-    of ``distances_at`` (default: the declared). An empty reference gives L = 0, an empty prediction a tree without
-    rows. Raises GridError when the grids differ, DataError for a wrong type, a level above TOP or a probability
-    outside [0, 1].
+    Candidates are known at every level from ``floor`` upwards (lowered where nothing of the prediction reaches it, see
+    ``lowered_floor``; raised where the prediction is so noisy that more than ``MOST_ACTIVE`` of the scan would lie
+    above it) and at each of the ``declared`` levels; surface distances at those of ``distances_at`` (default: the
+    declared). An empty reference gives L = 0, an empty prediction a tree without rows. Raises GridError when the grids
+    differ, DataError for a wrong type, a level above TOP or a probability outside [0, 1].
     """
     _require(reference, prediction.levels, case_id)
     box = union(reference.box, prediction.levels.box)
@@ -54,7 +54,8 @@ def measure_case(
     grid, total = reference.grid, int(np.prod(reference.grid.shape))
     beyond = total - within.inside.total - within.outside.total
     outside = _with_zeros(within.outside, beyond)
-    lowest = raised_floor(within.inside, within.outside, floor, total)
+    highest = max(int(within.slice_peak.max()), int(within.lesion_peak.max(initial=0)))
+    lowest = raised_floor(within.inside, within.outside, lowered_floor(floor, highest), total)
     trees = (within.tree(lowest), *(within.tree(t, t) for t in sorted(set(declared)) if t < lowest))
     slices = (_padded(values, box[2], grid) for values in (within.slice_voxels, within.slice_inside, within.slice_peak))
     slice_voxels, slice_inside, slice_peak = slices
@@ -83,12 +84,14 @@ def measure_points(
 ) -> CaseStatistics:
     """As ``measure_case`` for candidates without voxels: each is a candidate of one voxel that merges with no other.
 
-    A place outside of the scan is a false positive. ``floor``: candidates with a lower score do not exist.
+    A place outside of the scan is a false positive. ``floor``: candidates with a lower score do not exist, but for the
+    peak of a lesion; where none reaches it, it is lowered (``lowered_floor``).
     """
+    floor = lowered_floor(floor, int(points.level.max(initial=0)))
+    every = _lesion_at(points.position_CX, points.space, reference, within := _voxels_of(reference))
     inside = np.flatnonzero(points.level >= floor)
     level = points.level[inside].astype(np.uint16)
-    within = _backend()(reference.values_XYZ, np.zeros(reference.values_XYZ.shape, np.uint16))
-    lesion = _lesion_at(points.position_CX[inside], points.space, reference, within)
+    lesion = every[inside]
     nothing = CaseStatistics(
         case_id=case_id,
         patient_id=patient_id,
@@ -106,8 +109,13 @@ def measure_points(
         trees=(_flat_tree(level, lesion, floor),),
         distances=(),
     )
-    np.maximum.at(nothing.lesion_peak, lesion[lesion >= 0], level[lesion >= 0])
+    np.maximum.at(nothing.lesion_peak, every[every >= 0], points.level[every >= 0].astype(np.uint16))
     return nothing
+
+
+def _voxels_of(reference: Crop) -> Any:
+    """The pass over a reference where nothing is predicted."""
+    return _backend()(reference.values_XYZ, np.zeros(reference.values_XYZ.shape, np.uint16))
 
 
 def _flat_tree(level: NDArray[np.uint16], lesion: NDArray[np.int32], floor: int) -> Tree:
@@ -144,6 +152,14 @@ def _lesion_at(position_CX: NDArray[np.float64], space: str, reference: Crop, wi
         at = np.minimum(np.searchsorted(flat, wanted), flat.size - 1)
         result[fits] = np.where(flat[at] == wanted, lesion[at], -1)
     return result
+
+
+def lowered_floor(floor: int, highest: int) -> int:
+    """Return ``floor``, or where ``highest``, the highest level of a case, lies below it, the same share of that.
+
+    A model whose probabilities are all small ranks as well as another one; and few voxels lie near its highest level.
+    """
+    return floor if highest >= floor else max(1, floor * highest // TOP)
 
 
 def raised_floor(inside: Histogram, outside: Histogram, floor: int, total: int) -> int:

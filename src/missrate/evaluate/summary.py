@@ -14,6 +14,8 @@ from missrate.core.types import Matching, OperatingPoint
 from missrate.evaluate.blocks import Cohort, Json, Metric, block, by_diameter, shelf
 
 SCHEMA = "missrate/evaluation/1"
+ALL = "all cases"
+"""Stands for the id where a warning is of no case alone."""
 SUBGROUP_METRICS = (
     "voxel_miss_rate",
     "slice_miss_rate",
@@ -73,7 +75,7 @@ def summarise(
         "missing_predictions": sorted(missing),
         "extra_predictions": sorted(extra),
         "failed": failed,
-        "warnings": list(warnings),
+        "warnings": [*warnings, *_below_floor(cohort.cases, level_of(floor))],
         "raised_floors": _raised_floors(cohort.cases, level_of(floor)),
         "inputs": inputs,
         "resamples": resamples,
@@ -102,6 +104,40 @@ def _require(cases: list[CaseStatistics], points: list[OperatingPoint], matching
 def _raised_floors(cases: list[CaseStatistics], asked: int) -> dict[str, float]:
     """The cases so noisy that their candidates are known from a higher threshold on only: it bounds a certificate."""
     return {case.case_id: threshold_of(case.floor) for case in cases if case.scored and case.floor > asked}
+
+
+def _below_floor(cases: Sequence[CaseStatistics], asked: int) -> list[dict[str, str]]:
+    """Scans, and lesions, whose highest probability is not 0 and yet below what curves over thresholds look at."""
+    scored, common = [case for case in cases if case.scored], common_floor(cases)
+    low = [(case, _highest(case)) for case in scored if 0 < _highest(case) < asked]
+    said = []
+    if low:
+        highest, known = max(level for _, level in low), max(case.floor for case, _ in low)
+        said.append(
+            f"{len(low)} of {len(cases)} scans have no probability as high as the floor {threshold_of(asked):g} "
+            f"(at most {threshold_of(highest):.3g}): their candidates are known from {threshold_of(known):.3g} upwards "
+            f"and count in curves from {threshold_of(common):.3g} upwards: {_some([case.case_id for case, _ in low])}"
+        )
+    peaks = {case.case_id: case.lesion_peak[(case.lesion_peak > 0) & (case.lesion_peak < common)] for case in scored}
+    within = {case_id: levels for case_id, levels in peaks.items() if levels.size}
+    if within:
+        said.append(
+            f"{sum(levels.size for levels in within.values())} lesions have a highest probability above 0 and below "
+            f"{threshold_of(common):.3g}, so that curves count them as found at no threshold (lesions.csv has it; "
+            f"perhaps a lower floor): {_some(list(within))}"
+        )
+    return [{"case_id": ALL, "warning": text} for text in said]
+
+
+def _highest(case: CaseStatistics) -> int:
+    """The highest level of a case; of candidates without voxels that of the highest one."""
+    levels = (case.slice_peak, case.lesion_peak, case.trees[0].peak)
+    return max(int(each.max(initial=0)) for each in levels)
+
+
+def _some(names: list[str]) -> str:
+    """The first five, and how many there are."""
+    return f"{', '.join(names[:5])} ({len(names)} in all)"
 
 
 def _levels(cohort: Cohort, point: OperatingPoint) -> list[int] | None:

@@ -23,7 +23,8 @@ def measure(
     """The weighted share of (patient with lesion, healthy patient) pairs in the right order; a tie counts half.
 
     A patient's score is the highest level of a candidate of at least the least volume over all of the patient's scans,
-    from the lowest level at which the candidates of all cases are known; 0 without one. ``at`` plays no part. None when
+    from the lowest level at which the candidates of all cases are known, or for a scan that lies below it everywhere
+    from its own; 0 without one. ``at`` plays no part. None when
     a prediction has no scores or one of the two groups is empty. The Mann-Whitney form of Hanley and McNeil (1982).
     """
     known = scores(cases, matching)
@@ -70,4 +71,6 @@ def scores(cases: list[CaseStatistics], matching: Matching) -> tuple[dict[str, i
 def _score(case: CaseStatistics, floor: int, matching: Matching) -> int:
     tree = case.tree_at(floor)
     rows = tree.standing(floor)
+    if rows.size == 0:
+        rows = tree.standing(tree.lowest)
     return int(tree.peak[rows[large_enough(case, tree.voxels[rows], matching)]].max(initial=0))

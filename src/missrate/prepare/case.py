@@ -46,12 +46,18 @@ def prepare_case(
 
 
 def load_reference(reader: Any, location: str) -> Crop:
-    """A label map in the box that the format keeps, or whole. Raises DataError."""
+    """Return a label map in the box that the format keeps, or whole. Raises DataError, also for values below 0."""
     if hasattr(reader, "load_reference"):
         crop: Crop = reader.load_reference(location)
-        return crop
-    label_map: Map = reader.load_map(location)
-    return Crop.whole(label_map.labels_XYZ, label_map.grid)
+    else:
+        label_map: Map = reader.load_map(location)
+        crop = Crop.whole(label_map.labels_XYZ, label_map.grid)
+    if crop.values_XYZ.dtype.kind == "i" and (lowest := int(crop.values_XYZ.min())) < 0:
+        raise DataError(
+            f"Label values must be 0 or more. Got {lowest}; perhaps a type with a sign holds values from 128 on, or "
+            "-1 means that nobody knows: write 0 and a value for that."
+        )
+    return crop
 
 
 def _load(reader: Any, entry: Entry, *, images: bool) -> tuple[Scan | None, Crop]:

@@ -37,9 +37,18 @@ def finish(
     if len(cases) < least:
         reasons = "; ".join(list(dict.fromkeys(row["reason"] for row in refused))[:2])
         raise DataError(f"Source {source!r} must have at least one usable case. Got 0 of {len(entries)}: {reasons}")
+    notes += _without_lesions(cases)
     manifest = {"schema": store.MANIFEST, "source": source, "cases": cases, "refused": len(refused)}
     store.write_json(paths[1], manifest | {"excluded": list(excluded), "notes": list(notes)})
     return paths
+
+
+def _without_lesions(cases: list[dict[str, Any]]) -> tuple[str, ...]:
+    """What is to be said of a source in which every case is healthy although its maps are not empty."""
+    values = sorted({int(value) for case in cases for value in case["label_voxels"]})
+    if not values or any(case["lesions"] for case in cases):
+        return ()
+    return (f"No map holds a lesion; the values that occur are {values}: perhaps the lesion is another one.",)
 
 
 def read_refused(folder: Path) -> list[Row]:

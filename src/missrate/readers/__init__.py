@@ -8,7 +8,8 @@ A member that serves ``evaluate`` has some of these as well:
 ``recognises(root) -> bool``: whether ``root`` looks like this format, by file names alone.
 ``load_reference(location) -> Crop``: an integer label map in RAS+; cropped where that is free, else whole.
 ``load_prediction(location, labels) -> Prediction | Points``: what some software said; ``labels`` are the values (or the
-channels) that are lesion. DataError for a file that is broken, holds NaN or lies outside of [0, 1].
+channels) that are lesion. A map of labels says which ``numbers`` it holds, so that those of an arm are judged together
+(``foreign.prediction_of`` does both). DataError for a file that is broken, holds NaN or lies outside of [0, 1].
 ``ONLY_VOXEL_SIZE = True``: the format keeps neither directions nor origin; the reference's voxel size counts.
 ``geometry(location)``: shape and affine of the axes of the label's own file, before they are turned to RAS+; None where
 nothing says them, as for a format with ``ONLY_VOXEL_SIZE`` that has no scan beside it.

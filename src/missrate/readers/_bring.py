@@ -39,7 +39,8 @@ SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*://")
 def bring(source: str | Path, larder: Path, *, offline: bool = False, progress: BytesProgress | None = None) -> Path:
     """The folder or file that ``source`` names, on this disk and unpacked, as a reader can take it.
 
-    ``source``: a path; ``https://HOST/PATH``, perhaps with ``#md5=HEX`` or ``#sha256=HEX``; ``msd:Task07_Pancreas``.
+    ``source``: a path; ``https://HOST/PATH``, perhaps with ``#md5=HEX`` or ``#sha256=HEX``; ``msd:Task07_Pancreas``,
+    or ``msd:Task07`` for short.
     A path without archives comes back as it is. Of what was unpacked, folders that hold nothing but one folder are
     passed by. Raises UnknownNameError for another task, ConfigError for another kind of address, and else what
     ``fetch`` and ``unpacked`` raise.
@@ -80,11 +81,14 @@ def _finds(reader: str, root: Path) -> bool:
 
 
 def _task(name: str) -> str:
-    if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.4)
-        perhaps = f" Perhaps 'msd:{near[0]}'." if near else ""
-        raise UnknownNameError(f"msd: must be followed by one of {', '.join(TASKS)}. Got {name!r}.{perhaps}")
-    return name
+    """The whole name of a task that was named by it, or by its number alone, such as Task07."""
+    short = {task.split("_")[0]: task for task in TASKS}
+    if name in TASKS or name in short:
+        return short.get(name, name)
+    by_part = {part.lower(): task for task in TASKS for part in (task, *task.split("_"))}
+    near = difflib.get_close_matches(name.lower(), by_part, n=1, cutoff=0.6)
+    perhaps = f" Perhaps 'msd:{by_part[near[0]]}'." if near else ""
+    raise UnknownNameError(f"msd: must be followed by one of {', '.join(TASKS)}. Got {name!r}.{perhaps}")
 
 
 def _digest(fragment: str) -> str | None:

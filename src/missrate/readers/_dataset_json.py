@@ -49,12 +49,58 @@ def label_names(value: dict[str, Any]) -> dict[int, str]:
     labels = value.get("labels")
     if not isinstance(labels, dict):
         return {}
-    pairs = [(name, number) if isinstance(number, int) else (number, name) for name, number in labels.items()]
+    alone = {name: held[0] if isinstance(held, list) and len(held) == 1 else held for name, held in labels.items()}
+    pairs = [(name, number) if isinstance(number, int) else (number, name) for name, number in alone.items()]
     return {
         int(number): str(name)
         for name, number in pairs
         if isinstance(name, str) and VALUE.fullmatch(str(number)) and int(number) < 256
     }
+
+
+def describing(predictions: Path) -> dict[str, Any] | None:
+    """Return the description of the labels that predictions below a folder were made with; None without one.
+
+    nnU-Net copies it beside what it predicts; what it predicted while it trained lies below the trained model, which
+    has ``plans.json`` beside it; and an export of ours has ``export.json``. No other description above counts: it may
+    be of the scans, and speak of other labels than the predictions. Raises DataError for one that cannot be read.
+    """
+    if not predictions.is_dir():
+        return None
+    folder = predictions.resolve()
+    for place in (folder, *folder.parents[:2]):
+        known = place == folder or any((place / beside).is_file() for beside in ("plans.json", "export.json"))
+        if known and (place / NAME).is_file():
+            return read(place)
+    return None
+
+
+def classes(value: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return what models predict beside the background, in the order of the description: name to values.
+
+    A label has one value, a region of nnU-Net several; what is called ignore is predicted by nobody.
+    """
+    labels = value.get("labels")
+    if not isinstance(labels, dict):
+        return {}
+    found: dict[str, tuple[int, ...]] = {}
+    for key, held in labels.items():
+        name, numbers = (held, key) if isinstance(held, str) else (key, held)
+        values = tuple(numbers) if isinstance(numbers, list) else (numbers,)
+        if all(VALUE.fullmatch(str(number)) and 0 <= int(number) < 256 for number in values):
+            found[str(name)] = tuple(int(number) for number in values)
+    return {name: values for name, values in found.items() if any(values) and name != "ignore"}
+
+
+def channels(value: dict[str, Any]) -> list[tuple[int, ...]]:
+    """Return which values each channel of a model's probabilities stands for; empty where nothing says it.
+
+    With regions, a channel for each class and none for the background; else one for each label, the background first.
+    """
+    held = list(classes(value).values())
+    if any(len(values) > 1 for values in held):
+        return held
+    return [(0,), *sorted(held)] if held else []
 
 
 def inside(root: Path, name: object) -> Path:

@@ -133,7 +133,8 @@ def _numbers(row: dict[str, str], columns: tuple[str, ...], where: str) -> tuple
     if not np.isfinite([x, y, z]).all():
         raise DataError(f"{where}: a place must be finite. Got {x:g}, {y:g}, {z:g}.")
     if not 0.0 <= score <= 1.0:
-        raise DataError(f"{where}: a score must lie in [0, 1]. Got {score:g}; perhaps it is a logit.")
+        perhaps = "it is a percentage: divide by 100" if 10.0 < score <= 100.0 else "it is a logit"
+        raise DataError(f"{where}: a score must lie in [0, 1]. Got {score:g}; perhaps {perhaps}.")
     return x, y, z, score
 
 

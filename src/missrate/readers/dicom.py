@@ -17,7 +17,7 @@ from pydantic import Field
 from missrate.core.config import Frozen
 from missrate.core.crop import Crop
 from missrate.core.errors import DataError
-from missrate.core.foreign import levels_of
+from missrate.core.foreign import prediction_of
 from missrate.core.grid import Grid, axcodes, to_ras
 from missrate.core.types import Entry, Map, Prediction, Scan
 from missrate.readers import _dicom_labels, _dicom_tree, _dicom_volume, _files, nifti
@@ -120,8 +120,7 @@ def load_reference(location: str) -> Crop:
 def load_prediction(location: str, labels: tuple[int, ...]) -> Prediction:
     """The levels of a mask that some software wrote as RTSTRUCT or SEG beside its series."""
     label = load_map(location)
-    levels, _ = levels_of(label.labels_XYZ, labels, name=json.loads(location)["case"])
-    return Prediction(Crop.whole(levels, label.grid), "mask")
+    return prediction_of(label.labels_XYZ, label.grid, labels, name=json.loads(location)["case"])
 
 
 def geometry(location: str) -> tuple[tuple[int, ...], NDArray[np.float64]]:

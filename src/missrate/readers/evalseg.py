@@ -18,7 +18,7 @@ from pydantic import Field
 from missrate.core.config import Frozen
 from missrate.core.crop import Box, Crop, union
 from missrate.core.errors import DataError
-from missrate.core.foreign import levels_of
+from missrate.core.foreign import levels_of, numbers_of
 from missrate.core.grid import Grid, to_ras
 from missrate.core.types import Entry, Map, Prediction, Scan
 from missrate.readers import _files, _pickle, nifti
@@ -144,7 +144,8 @@ def load_prediction(location: str, labels: tuple[int, ...]) -> Prediction:
     grid, pieces = _decoded(location.partition(IMAGE)[0])
     # Piece by piece: the box around them may be most of a scan, the pieces are little.
     levels = [Piece(levels_of(piece.values_XYZ, labels, name=location)[0], piece.box) for piece in pieces]
-    return Prediction(_pasted(levels, grid), "mask")
+    numbers = sorted({number for piece in pieces for number in numbers_of(piece.values_XYZ)})
+    return Prediction(_pasted(levels, grid), "mask", tuple(numbers))
 
 
 def _decoded(location: str) -> tuple[Grid, list[Piece]]:

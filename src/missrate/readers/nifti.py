@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from missrate.core.config import Frozen
-from missrate.core.crop import Crop, bounding_box
+from missrate.core.crop import Crop
 from missrate.core.errors import DataError
-from missrate.core.foreign import levels_of
+from missrate.core.foreign import prediction_of
 from missrate.core.grid import Grid, axcodes, to_ras
 from missrate.core.types import Entry, Map, Prediction, Scan
 from missrate.readers import _dataset_json, _files
@@ -121,11 +121,8 @@ def load_prediction(location: str, labels: tuple[int, ...]) -> Prediction:
 
     Floats that are all whole numbers are a mask. Raises DataError for NaN and for fractions outside of [0, 1].
     """
-    values, grid = _turned(*_load(location), location)
-    box = bounding_box(values != 0)
-    levels, mask = levels_of(values[box], labels, name=location)
-    start = (box[0].start, box[1].start, box[2].start)
-    return Prediction(Crop(levels, start, grid), "mask" if mask else "probability")
+    values, grid = _turned(*_load(location, exact=True), location)
+    return prediction_of(values, grid, labels, name=location)
 
 
 def geometry(location: str) -> tuple[tuple[int, ...], NDArray[np.float64]]:
@@ -196,7 +193,8 @@ def entry(case_id: str, image: Path | None, label: Path | None, patient: str, fl
     return Entry(case_id, match.group(1), str(image) if image else None, f"{label}{flip}" if label else None)
 
 
-def _load(location: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
+def _load(location: str, *, exact: bool = False) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """The voxels after their scale factors and the affine; ``exact``: see ``_scaled``."""
     path = Path(location)
     header, affine = _opened(path)
     shape = _three(header.get_data_shape(), location)
@@ -204,7 +202,7 @@ def _load(location: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
         # Whole: nibabel stops at the last voxel, before the checksum, and a damaged file would pass as a sound one.
         data = _files.read(path, _bytes_needed(header) + LEFT_OVER)
         with np.errstate(all="ignore"):  # scale factors may overflow; whoever needs finite values checks them
-            values = _voxels(header, data)
+            values = _voxels(header, data, exact=exact)
     except DataError as error:
         raise DataError(f"{location} must be a whole NIfTI file. Got: {error}") from error
     except Exception as error:  # nibabel raises a dozen kinds for damaged files
@@ -214,13 +212,28 @@ def _load(location: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
     return values.reshape(shape, order="A"), affine
 
 
-def _voxels(header: Any, data: bytes) -> NDArray[Any]:
+def _voxels(header: Any, data: bytes, *, exact: bool) -> NDArray[Any]:
     """The voxels after their scale factors; not copied where there are none."""
-    if header.get_slope_inter() not in ((None, None), (1.0, 0.0)):
+    scaled = header.get_slope_inter() not in ((None, None), (1.0, 0.0))
+    if scaled and not exact:
         return np.asanyarray(ArrayProxy(io.BytesIO(data), header))
     shape = header.get_data_shape()
     voxels = np.frombuffer(data, header.get_data_dtype(), math.prod(shape), header.get_data_offset())
-    return voxels.reshape(shape, order="F")
+    return _scaled(voxels.reshape(shape, order="F"), header) if scaled else voxels.reshape(shape, order="F")
+
+
+def _scaled(voxels: NDArray[Any], header: Any) -> NDArray[Any]:
+    """Whole numbers times their scale factor, as numbers of its type: divided by n where the factor is 1 / n.
+
+    As a float32, 1e-4 makes .7 of 7,000 too little, and 1 / 255 makes more than 1 of 255, which is no probability.
+    """
+    slope, inter = (header[key][()].astype(header[key].dtype.newbyteorder("=")) for key in ("scl_slope", "scl_inter"))
+    parts = round(1.0 / float(slope))
+    exact = 1 < parts < 2**22 and slope.dtype.type(1.0 / parts) == slope
+    result = np.empty(voxels.shape, slope.dtype, order="F")
+    for plane, target in zip(voxels.T, result.T, strict=True):  # no copy of the whole in float64
+        target[...] = (plane / parts if exact else plane * float(slope)) + float(inter)
+    return result
 
 
 def _opened(path: Path) -> tuple[Any, NDArray[np.float64]]:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from missrate.core.config import Frozen
-from missrate.core.crop import Crop, bounding_box
+from missrate.core.crop import Crop
 from missrate.core.errors import DataError
-from missrate.core.foreign import levels_of
+from missrate.core.foreign import prediction_of
 from missrate.core.grid import Grid
 from missrate.core.types import Entry, Map, Prediction, Scan
 from missrate.readers import _arrays, _files, slices
@@ -72,10 +72,7 @@ def load_reference(location: str) -> Crop:
 def load_prediction(location: str, labels: tuple[int, ...]) -> Prediction:
     """The levels in the smallest box that holds whatever is not 0; pixels only, not turned."""
     values = _values(location)
-    box = bounding_box(values != 0)
-    levels, mask = levels_of(values[box], labels, name=location)
-    start = (box[0].start, box[1].start, box[2].start)
-    return Prediction(Crop(levels, start, Grid.of(values.shape, None)), "mask" if mask else "probability")
+    return prediction_of(values, Grid.of(values.shape, None), labels, name=location)
 
 
 def _values(location: str) -> NDArray[Any]:

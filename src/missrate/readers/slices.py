@@ -20,7 +20,7 @@ from pydantic import Field, FiniteFloat, model_validator
 from missrate.core.config import Frozen
 from missrate.core.crop import Crop
 from missrate.core.errors import DataError
-from missrate.core.foreign import levels_of
+from missrate.core.foreign import prediction_of
 from missrate.core.grid import Grid
 from missrate.core.types import Entry, Map, Prediction, Scan
 from missrate.readers import _files, _pictures
@@ -145,8 +145,7 @@ def load_reference(location: str) -> Crop:
 def load_prediction(location: str, labels: tuple[int, ...]) -> Prediction:
     """The levels of a mask; always a mask, since a grey picture of probabilities has lost what it was scaled by."""
     label = load_map(location)
-    levels, _ = levels_of(label.labels_XYZ, labels, name=json.loads(location)["files"][0])
-    return Prediction(Crop.whole(levels, label.grid), "mask")
+    return prediction_of(label.labels_XYZ, label.grid, labels, name=json.loads(location)["files"][0])
 
 
 def _image_pages(path: Path, config: Config) -> tuple[NDArray[Any], bool]:

@@ -12,7 +12,7 @@ from missrate.core.config import Frozen, override, parse, read_toml
 from missrate.core.errors import ConfigError
 from missrate.core.ladder import Rung
 from missrate.core.recipe import PredictConfig, Recipe, TrainConfig
-from missrate.core.types import SAFE_ID
+from missrate.core.types import SAFE_ID, LabelMeaning
 from missrate.core.view import View
 from missrate.split import SplitConfig
 from missrate.study.sources import LARDER, SourceConfig, anchored
@@ -24,7 +24,8 @@ class ArmConfig(Frozen):
     """One model of a study: trained here, or another arm's run applied differently, or a folder of predictions.
 
     ``predictions`` is one folder, or one for each source. Where its last part is "*" every folder there is an arm, and
-    the "*" in ``name`` becomes the folder's name. ``reader`` names their format, which otherwise is recognised.
+    the "*" in ``name`` becomes the folder's name. ``reader`` names their format, which otherwise is recognised, and
+    ``labels`` what their numbers mean, where that is not what the source's mean or their ``dataset.json`` says.
     ``view``: what differs from the study's in how HU become a model's image. ``split`` "slices" is a fault on purpose,
     see ``leak``. ``seed`` and ``repeats`` are set where a study has ``seeds``: this arm is that one, trained again.
     """
@@ -44,6 +45,7 @@ class ArmConfig(Frozen):
     run: str | None = None
     predictions: Path | dict[str, Path] | None = None
     reader: str | None = None
+    labels: LabelMeaning | None = None
     evaluate: bool = True
 
     @field_validator("name")
@@ -66,6 +68,8 @@ class ArmConfig(Frozen):
             )
             if stated:
                 raise ValueError(f"{', '.join(stated)} must be said of an arm with a model: nothing is trained here")
+        if self.labels is not None and self.predictions is None:
+            raise ValueError("labels must be said of an arm with predictions: others are read by the source's")
         if "*" in self.name and self.predictions is None:
             raise ValueError("a name with * must have predictions whose last part is *")
         return self

@@ -1,6 +1,7 @@
 """Stages that make data: prepare, split, view."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,22 @@ from missrate.study import estimate, sources, work
 from missrate.study.layout import Layout
 from missrate.study.stages import Stage, arguments, write_index
 
+logger = logging.getLogger(__name__)
+
 
 def prepare(layout: Layout, source: str) -> Stage:
     config, folder = layout.study.sources[source], layout.prepared(source)
     images = layout.study.trains
     meaning, entries = sources.meaning_of(config), sources.find(config, images=images)
+    if said := sources.said_of(config):
+        logger.warning("[sources.%s] %s", source, said)
 
     def tasks() -> list[Task]:
         shared = arguments(reader=config.reader, meaning=meaning, folder=folder, images=images)
         return [Task(f"prepare {e.case_id}", work.prepare, shared | arguments(entry=e)) for e in entries]
 
     def finish() -> list[Path]:
-        notes = sources.notes(config, images=images)
+        notes = sources.notes(config, images=images) + ((said,) if said else ())
         return manifest.finish(folder, source, entries, excluded=config.exclude, notes=notes)
 
     files = [

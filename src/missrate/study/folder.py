@@ -22,11 +22,15 @@ from missrate.prepare.case import load_reference
 from missrate.prepare.patients import column, with_patients
 from missrate.readers._detect import Source, source_of
 from missrate.readers._files import files_of
+from missrate.study import folder_labels, numbers
 from missrate.study.cases import run_cases
 from missrate.study.sources import LARDER, opened
 from missrate.study.work import load_statistics
 
 ABOUT = "missrate/evaluated/1"
+EVERYTHING = tuple(range(1, 256))
+"""What is lesion where all references are empty, so that nobody said it: whatever is predicted is a false alarm."""
+RESULTS = ("summary.json", "lesions.csv", "cases.csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +93,13 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
     request.points()  # a point that cannot be read stops before anything is measured
     with store.lock(request.out):
         folder = request.out / "statistics"
-        for old in (path for ending in ("npz", "json") for path in folder.glob(f"*.{ending}")):
-            old.unlink()  # of an earlier call, perhaps with other inputs
-        label = request.lesion_label if request.lesion_label is not None else _first_label(references, entries)
+        earlier = [path for ending in ("npz", "json") for path in folder.glob(f"*.{ending}")]
+        for old in (*earlier, *(request.out / name for name in RESULTS)):
+            old.unlink(missing_ok=True)  # of an earlier call, perhaps with other inputs
+        label = folder_labels.of_references(references, entries, request.lesion_label)
+        asked = folder_labels.of_predictions(predictions, label, request.prediction_label)
         shared = {"request": request, "readers": (references.name, predictions.name), "label": label}
+        shared["wanted"] = tuple(sorted(asked.lesion)) or EVERYTHING
         counts_anyway = predictions.absent_is_empty or request.missing == "as-misses"
         tasks = [
             Task(entry.case_id, measure, shared | {"entry": entry, "prediction": predicted.get(entry.case_id)})
@@ -100,7 +107,8 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
             if entry.case_id in predicted or counts_anyway
         ]
         run_cases(tasks, "evaluate", workers)
-        return _finish(request, entries, predicted, predictions, subgroups)
+        said = _judge(request, asked)
+        return _finish(request, entries, predicted, predictions, subgroups, said=said)
 
 
 def _source(named: Path, reader: str | None) -> Source:
@@ -109,18 +117,25 @@ def _source(named: Path, reader: str | None) -> Source:
 
 
 def measure(
-    request: Request, entry: Entry, prediction: str | None, *, readers: tuple[str, str], label: int | None
+    request: Request,
+    entry: Entry,
+    prediction: str | None,
+    *,
+    readers: tuple[str, str],
+    label: int | None,
+    wanted: tuple[int, ...],
 ) -> None:
     """Statistics of one case, or ``<case>.failed.json`` with the reason. A task."""
     written, name = request.out / "statistics" / entry.case_id, entry.case_id
     references, predictions = (source_of(Path(), reader) for reader in readers)
-    about: dict[str, Any] = {"schema": ABOUT, "lesion_label": label, "warning": None}
+    about: dict[str, Any] = {"schema": ABOUT, "case_id": name, "lesion_label": label, "warning": None, "numbers": None}
     try:
         reference = load_reference(references.reader, str(entry.label))
-        if request.lesion_label is None and _only_label(reference, name) not in (None, label):
-            values = sorted({label or 0, _only_label(reference, name) or 0})
-            raise InputError(f"--lesion-label must say which value is the lesion. Got {values} in two references.")
-        predicted = _load(request, predictions, prediction, label, reference.grid)
+        if request.lesion_label is None:
+            folder_labels.require_same(reference, name, label)
+        about["reference_numbers"] = foreign.numbers_of(reference.values_XYZ)
+        predicted = _load(predictions, prediction, wanted, reference.grid)
+        about["numbers"] = predicted.numbers if isinstance(predicted, Prediction) else None
         turned = _axcodes(references, str(entry.label))
         # A reference whose own file says how its axes run lies on a whole grid, whatever its format keeps.
         lossy = _only_voxel_size(predictions) or (_only_voxel_size(references) and turned is None)
@@ -129,7 +144,7 @@ def measure(
         placed, about["warning"] = foreign.onto(predicted, reference.grid, turned or "RAS", only_voxel_size=lossy)
         measured = _measured(request, entry, _mask(reference, label), placed)
     except DataError as error:
-        store.write_json(written.with_name(f"{name}.failed.json"), about | {"case_id": name, "reason": str(error)})
+        store.write_json(written.with_name(f"{name}.failed.json"), about | {"reason": str(error)})
         return
     files.save(written.with_name(f"{name}.npz"), measured)
     inputs = {"reference": _hash(entry.label), "predictions": _hash(prediction)}
@@ -153,53 +168,29 @@ def _measured(request: Request, entry: Entry, mask: Crop, placed: Prediction | P
     )
 
 
-def _first_label(references: Source, entries: list[Entry]) -> int | None:
-    """The one value of the first reference that is not empty; None when all of them are."""
-    for entry in entries:
-        try:
-            label = _only_label(load_reference(references.reader, str(entry.label)), entry.case_id)
-        except InputError as error:
-            if not isinstance(error, DataError):  # a damaged file is named when it is measured
-                raise
-            continue
-        if label is not None:
-            return label
-    return None
+def _judge(request: Request, asked: numbers.Asked) -> dict[str, str]:
+    """What is to be said about the numbers of the predictions, by case; cases whose maps cannot be used have failed.
+
+    Raises DataError where none can be used, see ``numbers.judge``.
+    """
+    folder = request.out / "statistics"
+    about = [store.read_json(path, ABOUT) for path in sorted(folder.glob("*.json"))]
+    if asked.as_references:
+        asked = asked.with_known(number for row in about for number in row.get("reference_numbers", ()))
+    judged = numbers.judge({row["case_id"]: row["numbers"] for row in about}, asked, where=str(request.predictions))
+    for row in about:
+        if (reason := judged.refused.get(row["case_id"])) is not None:
+            for ending in ("npz", "json"):
+                (folder / f"{row['case_id']}.{ending}").unlink(missing_ok=True)
+            store.write_json(folder / f"{row['case_id']}.failed.json", row | {"reason": reason})
+    return judged.warnings
 
 
-def _only_label(reference: Crop, case_id: str) -> int | None:
-    """The one value of a map other than 0; None for an empty one. Raises InputError that lists several."""
-    highest = int(reference.values_XYZ.max())
-    if highest == 0:
-        return None
-    if not np.isin(reference.values_XYZ, (0, highest)).all():
-        values = sorted({int(v) for v in np.unique(reference.values_XYZ)} - {0})
-        raise InputError(f"--lesion-label must say which value is the lesion. Got {values} in the reference {case_id}.")
-    return highest
-
-
-def _load(
-    request: Request, predictions: Source, location: str | None, label: int | None, grid: Grid
-) -> Prediction | Points:
+def _load(predictions: Source, location: str | None, wanted: tuple[int, ...], grid: Grid) -> Prediction | Points:
     if location is None:
         none = Points(np.empty((0, 3)), "voxel", np.empty(0, np.uint16))
         return none if predictions.absent_is_empty else statistics.nothing(grid)
-    wanted = label if request.prediction_label is None else request.prediction_label
-    # Where all references are empty nobody said which value is the lesion: whatever is predicted is a false alarm.
-    labels = tuple(range(1, 256)) if wanted is None else (wanted,)
-    predicted: Prediction | Points = predictions.reader.load_prediction(location, labels)
-    if isinstance(predicted, Prediction) and predicted.kind == "mask" and not predicted.levels.values_XYZ.any():
-        _require_label(predictions, location, wanted)
-    return predicted
-
-
-def _require_label(predictions: Source, location: str, label: int | None) -> None:
-    """A mask that holds one value, but not ``label``, would be counted as one that found nothing."""
-    if label is None or not hasattr(predictions.reader, "load_reference"):
-        return
-    present = sorted({int(v) for v in np.unique(predictions.reader.load_reference(location).values_XYZ)} - {0})
-    if len(present) == 1 and present[0] != label:
-        raise DataError(f"{location} must hold label {label}. Got {present}; perhaps give --prediction-label.")
+    return predictions.reader.load_prediction(location, wanted)  # type: ignore[no-any-return]
 
 
 def _require_ras(predictions: Source, location: str | None) -> None:
@@ -228,6 +219,8 @@ def _finish(
     predicted: dict[str, str],
     predictions: Source,
     subgroups: dict[str, dict[str, str]],
+    *,
+    said: dict[str, str],
 ) -> dict[str, Any]:
     folder = request.out / "statistics"
     rows = [store.read_json(path, ABOUT) for path in sorted(folder.glob("*.failed.json"))]
@@ -251,7 +244,8 @@ def _finish(
         failed=failed,
         extra=extra,
         warnings=[
-            {"case_id": c.case_id, "warning": a["warning"]} for c, a in zip(cases, about, strict=True) if a["warning"]
+            *({"case_id": row["case_id"], "warning": row["warning"]} for row in about if row["warning"]),
+            *({"case_id": case_id, "warning": text} for case_id, text in said.items()),
         ],
         inputs={kind: _together([row[kind] for row in about]) for kind in ("reference", "predictions")},
         floor=request.floor,

@@ -1,20 +1,16 @@
 """What the numbers of a map mean, where nobody has said it: what the source's own file says, else what is there."""
 
 import logging
-import re
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from missrate.core import catalog
 from missrate.core.errors import DataError, InputError
+from missrate.core.foreign import numbers_of
 from missrate.core.types import Entry, LabelMeaning
 from missrate.prepare.case import load_reference
-from missrate.study.sources import SourceConfig, meaning_of
+from missrate.study.sources import SourceConfig, meaning_by_names, meaning_of
 
 logger = logging.getLogger(__name__)
-LESION_WORDS = re.compile(r"tumou?r|cancer|lesion|metasta|nodule|pdac|carcinoma|\bgtv\b|neoplas", re.IGNORECASE)
 LOOKED_AT = 8
 """Maps that are read before the values that occur are believed to be all."""
 
@@ -29,25 +25,14 @@ def of(source: SourceConfig, entries: list[Entry]) -> tuple[LabelMeaning, str]:
         return meaning_of(source), ""
     if reader.LESION:
         return meaning_of(source), f"Labels are those of the format {source.reader}."
-    names = reader.label_names(Path(source.path or "")) if hasattr(reader, "label_names") else {}
-    if any(LESION_WORDS.search(name) for name in names.values()):
-        return _by_name(names)
-    return _by_value(reader, entries)
-
-
-def _by_name(names: dict[int, str]) -> tuple[LabelMeaning, str]:
-    lesion = tuple(value for value, name in names.items() if value and LESION_WORDS.search(name))
-    others = tuple(value for value in names if value and value not in lesion)
-    one_organ = len(others) == 1
-    meaning = LabelMeaning(lesion=lesion, organ=others if one_organ else (), background=() if one_organ else others)
-    said = ", ".join(f"{value} {name}" for value, name in sorted(names.items()))
-    return meaning, f"Labels by the source's own names ({said}): lesion {list(lesion)}, the rest {list(others)}."
+    return meaning_by_names(source) or _by_value(reader, entries)
 
 
 def _by_value(reader: Any, entries: list[Entry]) -> tuple[LabelMeaning, str]:
-    values = _values(reader, [entry.label for entry in entries if entry.label])
+    values, damaged = _values(reader, [entry.label for entry in entries if entry.label])
+    why = f"none that can be read: {damaged}" if damaged else "maps without any"
     if not values:
-        raise InputError("Labels must say somewhere where the lesion is. Got maps without any; perhaps say --lesion 1.")
+        raise InputError(f"Labels must say somewhere where the lesion is. Got {why}; perhaps say --lesion 1.")
     if values[0] < 1 or values[-1] > 255:
         raise InputError(f"Label values must lie in 1..255. Got {values[:8]}.")
     *others, lesion = values
@@ -60,13 +45,15 @@ def _by_value(reader: Any, entries: list[Entry]) -> tuple[LabelMeaning, str]:
     )
 
 
-def _values(reader: Any, locations: list[str]) -> list[int]:
-    """The values other than 0 in maps from all over the set, sorted."""
+def _values(reader: Any, locations: list[str]) -> tuple[list[int], str]:
+    """The values other than 0 in maps from all over the set, sorted; and why the last one could not be read."""
     step = max(1, len(locations) // LOOKED_AT)
     found: set[int] = set()
+    damaged = ""
     for location in locations[::step]:
         try:
-            found |= {int(value) for value in np.unique(load_reference(reader, location).values_XYZ)}
+            found.update(numbers_of(load_reference(reader, location).values_XYZ))
         except DataError as error:  # it will be refused by name when its turn comes
+            damaged = str(error).rstrip(".")
             logger.debug("%s", error)
-    return sorted(found - {0})
+    return sorted(found), damaged

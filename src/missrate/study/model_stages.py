@@ -1,6 +1,7 @@
 """Stages that make predictions: train, and predict by trained, null and foreign arms."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ from missrate.core.errors import ConfigError
 from missrate.core.recipe import Recipe
 from missrate.engine import Task
 from missrate.readers._detect import source_of
-from missrate.study import estimate, leak, work
+from missrate.study import arm_labels, estimate, leak, work
 from missrate.study.config import NULL_ARMS, ArmConfig
 from missrate.study.layout import Fold, Layout
-from missrate.study.sources import fingerprint_of, meaning_of
+from missrate.study.sources import fingerprint_of
 from missrate.study.stages import Stage, arguments, batched, write_index
 
 
@@ -148,14 +149,14 @@ def _predict_foreign(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:
     path = arm.folder(source)
     if path is None:
         raise ConfigError(f"Arm {arm.name!r} must have predictions of source {source!r}. Got none.")
-    origin = source_of(path, arm.reader)
+    origin, asked = source_of(path, arm.reader), arm_labels.asked_of(arm, layout.study.sources[source], path)
     found = {entry.case_id: str(entry.label) for entry in origin.entries()}
 
     def tasks() -> list[Task]:
         shared = arguments(
             reader=origin.name,
             prepared=layout.prepared(source),
-            lesion=meaning_of(layout.study.sources[source]).lesion,
+            lesion=tuple(sorted(asked.lesion)),
             out=folder,
         )
         wanted = [(case_id, found[case_id]) for case_id in layout.predicted(fold) if case_id in found]
@@ -164,9 +165,21 @@ def _predict_foreign(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:
             for part in batched(wanted)
         ]
 
-    config = [origin.name, *([case_id, fingerprint_of(place)] for case_id, place in sorted(found.items()))]
+    config = [
+        origin.name,
+        sorted(asked.lesion),
+        sorted(asked.known),
+        *([case_id, fingerprint_of(place)] for case_id, place in sorted(found.items())),
+    ]
     inputs = ("split", f"prepare/{source}")
-    return _prediction_stage(layout, arm.name, fold, inputs=inputs, config=config, tasks=tasks, recipe=None)
+    stage = _prediction_stage(layout, arm.name, fold, inputs=inputs, config=config, tasks=tasks, recipe=None)
+    written = stage.finish
+
+    def finish() -> list[Path]:
+        arm_labels.settle(folder, asked, layout.study.sources[source], where=path)
+        return written()
+
+    return replace(stage, finish=finish)
 
 
 def _predict_null(layout: Layout, name: str, fold: Fold) -> Stage:

@@ -11,6 +11,7 @@ from missrate.core.points import SCHEMA as POINT
 from missrate.core.types import Entry
 from missrate.engine import Task
 from missrate.evaluate import statistics
+from missrate.evaluate.summary import ALL
 from missrate.prepare.patients import column
 from missrate.readers._detect import source_of
 from missrate.study import climb, leak, work
@@ -261,7 +262,7 @@ def _said(layout: Layout, name: str, what: str, wanted: set[str]) -> list[dict[s
     """What the predict stage noted of an arm's cases: those that failed, each with its reason, or warnings."""
     paths = [path for fold in layout.folds for path in sorted(layout.predictions(name, fold).glob(f"*.{what}.json"))]
     rows: list[dict[str, str]] = [store.read_json(path) for path in paths]
-    return [row for row in rows if row["case_id"] in wanted]
+    return [row for row in rows if row["case_id"] in wanted or row["case_id"] == ALL]
 
 
 def _subgroups(layout: Layout, cases: set[str]) -> dict[str, dict[str, str]]:

@@ -57,9 +57,11 @@ class Evaluation:
         cases = load_statistics(sorted((folder / "statistics").glob("*.npz")))
         if not cases:
             raise InputError(f"{folder} must hold the statistics that evaluate wrote. Got none.")
-        floors = [case.floor for case in cases if case.scored and case.case_id not in about["raised_floors"]]
+        # Where a case is empty, or lower than the floor everywhere, more is known of it than of the others.
+        known = [case for case in cases if case.scored and case.trees[0].level.size]
+        floors = [case.floor for case in known if case.case_id not in about["raised_floors"]]
         rule = {key: about["matching"][key] for key in RULE}
-        return Evaluation(folder, rule, _point(about["operating_point"]), cases, min(floors, default=None))
+        return Evaluation(folder, rule, _point(about["operating_point"]), cases, max(floors, default=None))
 
 
 def compare(request: Request) -> Json:
@@ -167,7 +169,10 @@ def _require_alike(evaluations: list[Evaluation]) -> None:
     for each in scored[1:]:
         if each.floor != scored[0].floor:
             low, high = (f"{threshold_of(e.floor or 0):g} in {e.folder}" for e in (scored[0], each))
-            raise InputError(f"All arms must be evaluated from the same floor upwards. Got {low} and {high}.")
+            raise InputError(
+                f"All arms must be evaluated from the same floor upwards. Got {low} and {high}; perhaps evaluate them "
+                "again with the lower one as --floor."
+            )
 
 
 def _words(rule: Json) -> str:

@@ -15,6 +15,7 @@ from missrate.prepare.patients import with_patients
 from missrate.readers._bring import bring
 from missrate.readers._detect import locate
 from missrate.readers._files import file_of
+from missrate.study import label_names
 from missrate.study.progress import bytes_told
 
 
@@ -103,16 +104,43 @@ def reader_of(source: SourceConfig, *, images: bool = True) -> tuple[Any, Any]:
     return reader, parse(reader.Config, given, where=f"options of reader {source.reader}")
 
 
+def meaning_by_names(source: SourceConfig) -> tuple[LabelMeaning, str] | None:
+    """Return what the source's own file says that its numbers mean, and a sentence that says so; None for nothing.
+
+    Errors as in ``label_names.meaning_of``, and of the reader for a file that cannot be read.
+    """
+    reader = catalog.load("readers", source.reader)
+    if not hasattr(reader, "label_names"):
+        return None
+    return label_names.meaning_of(reader.label_names(Path(source.path or "")))
+
+
+def said_of(source: SourceConfig) -> str:
+    """Return the sentence that says what was taken from the source's own names; empty where they were not asked."""
+    reader = catalog.load("readers", source.reader)
+    by_names = None if source.labels is not None or reader.LESION else meaning_by_names(source)
+    return "" if by_names is None else by_names[1]
+
+
 def meaning_of(source: SourceConfig) -> LabelMeaning:
-    """What the study says, or else what the reader knows. Raises ConfigError when neither names a lesion."""
+    """Return what the study says, or else what the reader or the source's own file knows of its numbers.
+
+    Raises ConfigError when none of them names a lesion, or not without doubt.
+    """
     if isinstance(source.labels, str):
         if source.labels not in NAMED_LABELS:
             raise ConfigError(f"labels must name one of {', '.join(NAMED_LABELS)}. Got {source.labels!r}.")
         return NAMED_LABELS[source.labels]
     reader = catalog.load("readers", source.reader)
     meaning = source.labels or LabelMeaning(lesion=reader.LESION, organ=reader.ORGAN)
+    by_names = meaning_by_names(source) if source.labels is None and not reader.LESION else None
+    if by_names is not None:
+        return by_names[0]
     if not meaning.lesion:
-        raise ConfigError("labels.lesion must name the values that are lesions, such as [1]. Got none.")
+        names = reader.label_names(Path(source.path or "")) if hasattr(reader, "label_names") else {}
+        known = ", ".join(f"{value} {name}" for value, name in sorted(names.items()) if value)
+        got = f"none; the source's own names are {known}" if known else "none"
+        raise ConfigError(f"labels.lesion must name the values that are lesions, such as [1]. Got {got}.")
     return meaning
 
 

@@ -22,6 +22,7 @@ from missrate.core.viewed import read_view
 from missrate.evaluate import files, statistics, summary, tables
 from missrate.prepare import case as prepare_case
 from missrate.prepare import views
+from missrate.study.numbers import NUMBERS
 
 
 def prepare(
@@ -125,6 +126,8 @@ def import_predictions(
             lossy = getattr(shelf, "ONLY_VOXEL_SIZE", False)
             placed, warning = foreign.onto(predicted, grid, turned, only_voxel_size=lossy)
             assert isinstance(placed, Prediction)
+            held = {"case_id": case_id, "numbers": predicted.numbers}
+            store.write_json(target.with_name(f"{case_id}{NUMBERS}"), held)
             if warning:
                 store.write_json(target.with_suffix(".warning.json"), {"case_id": case_id, "warning": warning})
             store.write_prediction(target, placed)
