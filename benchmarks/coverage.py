@@ -3,7 +3,6 @@
     python -m benchmarks.coverage rates --run RUN     rates of networks, and of made-up clusters
     python -m benchmarks.coverage differences --run RUN
     python -m benchmarks.coverage cohorts             FROC, average precision, AUROC on LUNA16 (../shared/data/luna16)
-    python -m benchmarks.coverage gate --run RUN
 
 RUN is the folder of a finished ``missrate run studies/losses.toml``. Patients are drawn with replacement from a
 population whose own value is what must be held; nothing is timed. ``--quick`` takes a tenth of the draws.

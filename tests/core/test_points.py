@@ -1,6 +1,7 @@
 """The file of an operating point: what was written comes back, and what another version wrote does not."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,23 @@ from missrate.core import points
 from missrate.core.errors import InputError, StoreError
 from missrate.core.types import Certificate, OperatingPoint
 
-PROMISE = Certificate("patient", 0.1, 0.95, 40, 1, "a sentence", 0.025, 0.01, 0.2, points.hash_of_patients("ab"))
+PROMISE = Certificate(
+    level="patient",
+    miss_rate=0.1,
+    confidence=0.95,
+    in_expectation=False,
+    n=46,
+    never_found=1,
+    never_found_at_most=0.099,
+    bound="a sentence",
+    risk=1 / 46,
+    floor=0.01,
+    least_volume_ml=0.2,
+    patients=points.hash_of_patients("ab"),
+    false_positives_per_scan=None,
+    false_positive_ml_per_scan=2.5,
+    empty="it costs more than was stated",
+)
 POINTS = [
     OperatingPoint("half", {None: 0.5}, "fixed"),
     OperatingPoint("t", {0: 0.25, 1: None}, "other folds", "false_positives_per_scan <= 2"),
@@ -30,11 +47,13 @@ def test_a_point_comes_back_and_only_a_certificate_makes_it_certified(point: Ope
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"schema": "missrate/operating_point/1"}, "must have schema missrate/operating_point/2.*calibrate again"),
+        ({"schema": "missrate/operating_point/1"}, "must have schema missrate/operating_point/3.*calibrate again"),
+        ({"schema": "missrate/operating_point/2"}, "must have schema missrate/operating_point/3.*calibrate again"),
         ({"schema": None}, "calibrate again"),
         ({"thresholds": [0.5]}, "must be as missrate wrote it"),
         ({"thresholds": {"first": 0.5}}, "must be as missrate wrote it"),
         ({"certificate": {"level": "patient"}}, "must be as missrate wrote it"),
+        ({"certificate": asdict(PROMISE) | {"k": 1}}, "must be as missrate wrote it"),  # as the second version did
     ],
 )
 def test_another_version_or_a_damaged_file_is_an_error(change: dict[str, Any], words: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import stats
 
 from missrate import calibrate as room
 from missrate.calibrate import Certify
@@ -18,10 +19,11 @@ from missrate.core import points, store
 from missrate.core.case import CaseStatistics
 from missrate.core.errors import ConfigError, InputError
 from missrate.core.quantise import level_of
-from missrate.core.types import OperatingPoint
+from missrate.core.types import CertifiedLevel, OperatingPoint
 from missrate.core.view import View
 from missrate.evaluate import files, summary
 from missrate.study import config, front, scans, work
+from missrate.study.layout import Layout
 from missrate.study.plan import plan
 from missrate.study.points import read_patients
 from tests.drawn import OVERLAP, case
@@ -33,7 +35,7 @@ from tests.test_cli import Done
 
 Call = Callable[..., Done]
 BOTH = ["--false-positives-per-scan", "1", "--false-positive-ml-per-scan", "1"]
-PATIENTS = ["--certify", "patient", "--miss-rate", "0.05"]
+PATIENTS = ["--certify", "patient", "--miss-rate", "0.2"]
 
 
 @pytest.fixture
@@ -56,6 +58,11 @@ def evaluation(folder: Path, cases: list[CaseStatistics], **about: Any) -> Path:
     value = {"schema": summary.SCHEMA, "missing_predictions": [], "failed": []} | about
     store.write_json(folder / "summary.json", value)
     return folder
+
+
+def promised(cases: list[CaseStatistics], level: CertifiedLevel = "patient") -> OperatingPoint:
+    """A miss rate of at most 20 %, with confidence .95."""
+    return room.certify(cases, OVERLAP, Certify(level=level, miss_rate=0.2), seen=None, name="certified")
 
 
 @pytest.fixture
@@ -89,15 +96,122 @@ def test_other_kinds_of_point(calibrate: Call, nineteen: Path, tmp_path: Path) -
     assert points.read(out).thresholds == {None: 0.2}
 
 
-def test_a_promise_is_told_in_a_sentence(calibrate: Call, nineteen: Path, tmp_path: Path) -> None:
+def test_a_promise_is_told_in_sentences(calibrate: Call, nineteen: Path, tmp_path: Path) -> None:
     done = calibrate(nineteen, "--out", tmp_path / "point.json", *PATIENTS)
     assert done.returncode == 0, done.stderr
     point = points.read(tmp_path / "point.json")
     assert point.certificate is not None
+    # .8**19 = .0144, P(Binomial(19, .2) <= 1) = .0829: nobody may be missed. 1 - .05 ** (1 / 19) = .1459.
     assert (point.thresholds, point.certificate.n) == ({None: 0.5}, 19)
-    assert f"certified: {point.certificate.bound}; on these patients the loss is 0" in done.stdout
-    assert "no false positives are bounded" in done.stdout
-    assert "missed on these patients: 0 of 19 patients, 1 of 20 lesions" in done.stdout
+    # .86**19 = .0569, .85**19 = .0456: 36 rows from 15 to 50 %, and told every 35 / 4.
+    assert done.stdout.splitlines() == [
+        "certified: patient_miss_rate <= 0.2 with confidence 0.95, on 20 patients (19 with a lesion), 20 scans, 20 "
+        "lesions",
+        "threshold 0.5",
+        "missed on these patients: 0 of 19 patients, 1 of 20 lesions, 1 of 20 lesion voxels",
+        "cost on these patients: 0 false positives per scan, 0 false-positive ml per scan, 0 % of the voxels outside "
+        "the lesions",
+        f"certified: {point.certificate.bound}",
+        "on these patients the loss is 0; no false positives are bounded",
+        "found at no threshold: 0 of 19, so at most 0.146 of all patients (0.95 confidence)",
+        "price of a promise (miss rate: false positives per scan on these patients): 0.15: 0, 0.24: 0, 0.33: 0, "
+        "0.41: 0, 0.5: 0",
+    ]
+
+
+@pytest.mark.parametrize("level", ["patient", "lesion", "voxel"])
+def test_the_kinds_of_promise(calibrate: Call, nineteen: Path, tmp_path: Path, level: str) -> None:
+    out = tmp_path / "point.json"
+    for words, said in (
+        ([], "with confidence 0.95"),
+        (["--confidence", "0.9"], "with confidence 0.9"),
+        (["--in-expectation"], "in expectation"),
+        (["--in-expectation", "--confidence", "0.9"], "in expectation"),
+    ):
+        assert calibrate(nineteen, "--out", out, "--certify", level, "--miss-rate", "0.2", *words).returncode == 0
+        point = points.read(out)
+        assert point.target == f"{level}_miss_rate <= 0.2 {said}"
+        assert point.certificate is not None
+        confidence = 0.9 if "0.9" in words else 0.95
+        assert (point.certificate.level, point.certificate.confidence) == (level, confidence)
+        assert point.certificate.in_expectation == ("--in-expectation" in words)
+
+
+def test_the_price_is_in_the_file_and_told(calibrate: Call, tmp_path: Path) -> None:
+    # Ten tumours each at .2, .6 and .8, with a false alarm of .1 ml beside each of the first ten at .3: n = 30, and
+    # .9**30 = .0424, .91**30 = .0591, so from 10 % on. More than nine may be missed from the miss rate on at which
+    # P(Binomial(30, a) <= 10) <= .05; up to it the threshold is .2 and costs a third of a false positive.
+    drawings = [f"{tumour}.{alarm}" for tumour, alarm in (("2", "3"), ("6", "."), ("8", ".")) for _ in range(10)]
+    cases = [case("#..", each, f"p{i:02}") for i, each in enumerate(drawings)]
+    folder, out = evaluation(tmp_path / "e", cases), tmp_path / "point.json"
+    done = calibrate(folder, "--out", out, *PATIENTS)
+    assert done.returncode == 0, done.stderr
+    price = store.read_json(out)["price"]
+    assert [row["miss_rate"] for row in price] == [percent / 100 for percent in range(10, 51)]
+    cheap = [percent for percent in range(10, 51) if stats.binom.cdf(10, 30, percent / 100) <= 0.05]
+    assert [round(100 * row["miss_rate"]) for row in price if row["threshold"] == 0.6] == cheap == [*range(50, 51)]
+    for row in price:
+        low = row["threshold"] == 0.2
+        assert low or row["threshold"] == 0.6
+        assert row["false_positives_per_scan"] == pytest.approx(1 / 3 if low else 0)
+        assert row["false_positive_ml_per_scan"] == pytest.approx(1 / 30 if low else 0)
+    point = points.read(out)
+    assert point.certificate is not None
+    (asked,) = [row for row in price if row["miss_rate"] == 0.2]
+    assert asked == {
+        "miss_rate": 0.2,
+        "threshold": point.thresholds[None],
+        "false_positives_per_scan": point.certificate.false_positives_per_scan,
+        "false_positive_ml_per_scan": point.certificate.false_positive_ml_per_scan,
+    }
+    assert done.stdout.splitlines()[-1] == (
+        "price of a promise (miss rate: false positives per scan on these patients): 0.1: 0.3333, 0.2: 0.3333, "
+        "0.3: 0.3333, 0.4: 0.3333, 0.5: 0"
+    )
+    # A plain point promises nothing, and has no price.
+    done = calibrate(folder, "--out", out, *BOTH)
+    assert store.read_json(out)["price"] == []
+    assert "price of a promise" not in done.stdout
+
+
+def test_what_cannot_be_promised_has_no_price(calibrate: Call, tmp_path: Path) -> None:
+    out = tmp_path / "point.json"
+    # .5**4 = .0625; and of 60 half are never found: P(Binomial(60, .614) <= 30) = .05.
+    for name, levels, reason in (
+        ("few", [30_000] * 4, "not certifiable with 4 patients: needs n >= 14"),
+        ("never", [30_000, 0] * 30, "30 of 60 calibration patients are found at no threshold, so 0.612 of all"),
+    ):
+        done = calibrate(evaluation(tmp_path / name, cohort(levels)), "--out", out, *PATIENTS)
+        assert done.returncode == 1
+        assert f"no threshold: {reason}" in done.stdout
+        assert "price of a promise" not in done.stdout
+        assert (store.read_json(out)["price"], store.read_json(out)["certificate"]) == ([], None)
+
+
+def test_an_empty_promise_is_called_one(calibrate: Call, tmp_path: Path) -> None:
+    # In every scan the tumour at .9 with a false alarm of .1 ml; drawn from the floor .1 upwards.
+    alarms = evaluation(tmp_path / "alarms", [case("#..", "9.9", f"p{i}") for i in range(19)])
+    floor = evaluation(tmp_path / "floor", [case("#..", "1..", f"p{i}") for i in range(19)])
+    out = tmp_path / "point.json"
+    count, ml = ["--false-positives-per-scan"], ["--false-positive-ml-per-scan"]
+    for folder, words, empty in (
+        (alarms, [], None),
+        (alarms, [*count, "1", *ml, "0.1"], None),
+        (alarms, [*count, "0.5", *ml, "inf"], "it costs 1 false positives per scan, more than the 0.5 that were"),
+        (alarms, [*count, "inf", *ml, "0.05"], "it costs 0.1 false-positive ml per scan, more than the 0.05 that"),
+        (floor, [], "its threshold is the floor, the lowest from which anything is known"),
+    ):
+        done = calibrate(folder, "--out", out, *PATIENTS, *words)
+        # It is true, and has a threshold.
+        assert done.returncode == 0, done.stderr
+        certificate = points.read(out).certificate
+        assert certificate is not None
+        if empty is None:
+            assert certificate.empty is None
+            assert "empty promise" not in done.stdout
+        else:
+            assert certificate.empty is not None and certificate.empty.startswith(empty)
+            assert f"an empty promise: {certificate.empty}" in done.stdout.splitlines()
 
 
 def test_the_volume_of_a_constant_map_is_told(calibrate: Call, tmp_path: Path) -> None:
@@ -112,7 +226,7 @@ def test_the_volume_of_a_constant_map_is_told(calibrate: Call, tmp_path: Path) -
 
 def test_too_few_patients_end_with_1_and_the_file_says_why(calibrate: Call, tmp_path: Path) -> None:
     folder, out = evaluation(tmp_path / "e", cohort([30_000] * 58)), tmp_path / "point.json"
-    done = calibrate(folder, "--out", out, *PATIENTS, "--confidence", "0.95")
+    done = calibrate(folder, "--out", out, "--certify", "patient", "--miss-rate", "0.05")
     assert done.returncode == 1
     assert "no threshold: not certifiable with 58 patients: needs n >= 59" in done.stdout
     written = points.read(out)
@@ -182,8 +296,13 @@ def test_lists_of_patients(tmp_path: Path) -> None:
         (["--f-beta", "0"], "must be a positive number"),
         (["--certify", "patient"], "--certify must come with --miss-rate"),
         (["--miss-rate", "0.1"], "must come with --certify"),
+        (["--confidence", "0.9"], "must come with --certify"),
+        (["--in-expectation"], "must come with --certify"),
+        ([*BOTH, "--in-expectation"], "must come with --certify"),
         (["--certify", "patient", "--miss-rate", "1"], "less than 1"),
-        (["--certify", "voxel", "--miss-rate", "0.1", "--confidence", "0.9"], "must come with level 'patient'"),
+        (["--certify", "voxel", "--miss-rate", "0.1", "--confidence", "1"], "less than 1"),
+        ([*PATIENTS, *BOTH[:2]], "a bound on the count alone admits the map that calls everything one tumour"),
+        ([*PATIENTS, "--f-beta", "1"], "Got --f-beta, --certify."),
         ([*BOTH, "--least-volume-ml", "-1"], "--least-volume-ml must lie in"),
     ],
 )
@@ -232,12 +351,16 @@ def test_predict_writes_the_mask_of_the_point_and_says_so(tmp_path: Path) -> Non
     # The probability of this model is the brightness / 1000: .2, .4 and .6 in three planes.
     run, scan, path = bright(tmp_path), tmp_path / "scan.nii.gz", tmp_path / "point.json"
     save(scan, np.broadcast_to(np.array([200, 400, 600], np.int16), (4, 5, 3)), np.eye(4))
-    promise = room.certify(
-        cohort([level_of(0.4)] * 19), OVERLAP, level="patient", miss_rate=0.1, seen=None, name="mine"
-    )
+    promise = promised(cohort([level_of(0.4)] * 19))
+    assert promise.certificate is not None
+    empty = replace(promise.certificate, empty="its threshold is the floor")
     for point, said in (
-        (promise, "mine: patient_miss_rate <= 0.1 in expectation, certified"),
-        (replace(promise, certificate=None, target="t"), "mine: t, not certified"),
+        (promise, "certified: patient_miss_rate <= 0.2 with confidence 0.95, certified"),
+        (
+            replace(promise, certificate=empty, name="mine"),
+            "mine: patient_miss_rate <= 0.2 with confidence 0.95, certified, but empty: its threshold is the floor",
+        ),
+        (replace(promise, certificate=None, target="t", name="mine"), "mine: t, not certified"),
     ):
         points.write(path, point, arm="bright", weights=store.hash_file(run / "weights.safetensors"))
         (line,), failed = front.predict_scans(run, [scan], tmp_path / "out", point=path)
@@ -319,9 +442,9 @@ def test_another_promise_repeats_no_comparison(tmp_path: Path) -> None:
     }
     changed = {name for name in one if one[name].config != other[name].config}
     assert changed == one.keys() - without.keys()
-    # Only the summary reads the new file; the comparison does not, nor has its own configuration changed.
+    # The summary and the report read the new file; the comparison does not, nor has its own configuration changed.
     readers = {name.split("/")[0] for name, stage in one.items() if set(stage.inputs) & changed}
-    assert readers == {"summarise"}
+    assert readers == {"summarise", "report"}
     assert (one["compare"].config, one["compare"].inputs) == (without["compare"].config, without["compare"].inputs)
     # Which patients were seen is known from training: its stage is an input, that of null arms none.
     assert "train/maskrcnn" in one["calibrate/averaged/certified"].inputs
@@ -336,6 +459,28 @@ def test_a_promise_needs_a_calibration_part(tmp_path: Path) -> None:
             config.read_study(tiny.write(tmp_path, split), [CERTIFY])
 
 
+def test_a_promise_is_empty_beyond_the_bounds_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Layout, "statistics_files", lambda *_: [])  # of what was never evaluated here
+
+    def wanted(*given: str) -> Certify:
+        stages = {s.name: s for s in plan(config.read_study(tiny.write(tmp_path), [CERTIFY, *given]), tmp_path / "out")}
+        stage = stages["calibrate/unet/certified"]
+        (task,) = stage.tasks()
+        found = next(value for value in task.given.values() if isinstance(value, Certify))
+        # Other bounds are another promise: the stage runs again.
+        assert found.model_dump() in stage.config
+        return found
+
+    target = "evaluate.target={ false_positives_per_scan = 3, false_positive_ml_per_scan = 30 }"
+    for found, bounds in (
+        (wanted(), (2, 20)),
+        (wanted(target), (3, 30)),
+        (wanted(target, "evaluate.certify.false_positive_ml_per_scan=5"), (3, 5)),
+    ):
+        assert (found.level, found.miss_rate) == ("patient", 0.4)
+        assert (found.false_positives_per_scan, found.false_positive_ml_per_scan) == bounds
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / "statistics" / f"p{i}.npz" for i in range(19)]
@@ -345,7 +490,7 @@ def written(tmp_path: Path) -> list[Path]:
 
 
 def certified(paths: list[Path], out: Path, run: Path | None = None) -> OperatingPoint:
-    wanted = Certify(level="patient", miss_rate=0.05)
+    wanted = Certify(level="patient", miss_rate=0.2)
     work.certify_point(paths, out, wanted, matching=OVERLAP, arm="a", run=run, source="s")
     return points.read(out)
 
@@ -357,6 +502,8 @@ def test_an_arm_is_certified_unless_its_run_saw_a_patient(written: list[Path], t
     store.write_json(provenance, {"schema": store.PROVENANCE, "patients": {"s": ["t0"], "other": ["p0"]}})
     known = certified(written, out, run).certificate
     assert known is not None and "none of whom the model was trained or selected on" in known.bound
+    # .86**19 = .0569, .85**19 = .0456.
+    assert [row["miss_rate"] for row in store.read_json(out)["price"]] == [percent / 100 for percent in range(15, 51)]
     unknown = certified(written, out).certificate
     assert unknown is not None and "provided that these 19 patients were used for nothing else" in unknown.bound
     store.write_json(provenance, {"schema": store.PROVENANCE, "patients": {"s": ["p0"]}})
@@ -364,6 +511,7 @@ def test_an_arm_is_certified_unless_its_run_saw_a_patient(written: list[Path], t
     assert points.origin(out) == points.Origin("a", store.hash_file(run / "weights.safetensors"), 0.0)
     assert refused.thresholds == {None: None}
     assert refused.reason is not None and "Got 1 that the model was trained or selected on: p0" in refused.reason
+    assert store.read_json(out)["price"] == []
 
 
 def test_an_arm_without_a_prediction_or_with_masks_is_not_certified(written: list[Path], tmp_path: Path) -> None:
@@ -380,7 +528,7 @@ def test_the_certified_point_comes_after_the_fixed_ones(tmp_path: Path) -> None:
     cases = cohort([30_000] * 19)
     paths = [tmp_path / name for name in ("calibrated.json", "certified.json", "none.json")]
     points.write(paths[0], room.choose(cases, OVERLAP, target=target, name="calibrated"))
-    points.write(paths[1], room.certify(cases, OVERLAP, level="patient", miss_rate=0.1, seen=None, name="certified"))
+    points.write(paths[1], promised(cases))
     points.write(paths[2], OperatingPoint("none", {None: None}, "calibration"))
     ordered = work.order_points([paths[2], paths[1], paths[0]], (0.5, 0.25), [None])
     assert [point.name for point in ordered] == ["calibrated", "0.5", "0.25", "certified", "none"]
@@ -409,7 +557,7 @@ def test_the_summary_shows_the_promise_and_what_lies_below_the_floor(tmp_path: P
     paths = [tmp_path / f"{each.case_id}.npz" for each in cases]
     for path, each in zip(paths, cases, strict=True):
         files.save(path, each)
-    low = room.certify(cases, OVERLAP, level="voxel", miss_rate=0.1, seen=None, name="certified")
+    low = promised(cases, "voxel")
     assert low.thresholds == {None: 0.005}
     points.write(promised, low)
     work.summarise(paths, folder, [promised], **about)
@@ -417,9 +565,7 @@ def test_the_summary_shows_the_promise_and_what_lies_below_the_floor(tmp_path: P
     assert entry["operating_point"]["threshold"] is None
     assert entry["reason"].startswith("chosen at 0.005, but candidates are known from 0.01 upwards only in 19 of 19")
     # Above the floor it is one more point, with its certificate.
-    high = room.certify(
-        cohort([level_of(0.3)] * 19), OVERLAP, level="patient", miss_rate=0.1, seen=None, name="certified"
-    )
+    high = promised(cohort([level_of(0.3)] * 19))
     points.write(promised, high)
     work.summarise(paths, folder, [promised], **about)
     entry = json.loads((folder / "summary.json").read_text())["also"][-1]

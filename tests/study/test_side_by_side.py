@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -197,13 +198,15 @@ def test_a_point_is_certified_only_where_its_evaluation_says_so(old: Path) -> No
     assert (point.certified, point.certificate, point.chosen_on) == (False, None, "fixed")
     value = store.read_json(old / "summary.json")
     promised = {
-        "level": "patient", "miss_rate": 0.1, "confidence": None, "n": 19, "k": 2, "bound": "b", "risk": 0.05,
-        "floor": 0.01, "least_volume_ml": 0.0, "patients": "sha256:0",
+        "level": "patient", "miss_rate": 0.1, "confidence": 0.95, "in_expectation": False, "n": 46, "never_found": 1,
+        "never_found_at_most": 0.099, "bound": "b", "risk": 0.02, "floor": 0.01, "least_volume_ml": 0.0,
+        "patients": "sha256:0", "false_positives_per_scan": None, "false_positive_ml_per_scan": 2.5, "empty": "costly",
     }  # fmt: skip
     value["operating_point"] |= {"certified": True, "certificate": promised}
     store.write_json(old / "summary.json", value)
     again = side_by_side.Evaluation.read(old).point
-    assert again.certificate is not None and again.certificate.n == 19
+    assert again.certificate is not None
+    assert asdict(again.certificate) == promised
 
 
 def test_masks_have_no_floor(compare: Run, old: Path, tmp_path: Path) -> None:
