@@ -176,10 +176,10 @@ def test_the_price_is_in_the_file_and_told(calibrate: Call, tmp_path: Path) -> N
 
 def test_what_cannot_be_promised_has_no_price(calibrate: Call, tmp_path: Path) -> None:
     out = tmp_path / "point.json"
-    # .5**4 = .0625; and of 60 half are never found: P(Binomial(60, .614) <= 30) = .05.
+    # .5**4 = .0625; and of 60 half are never found: P(Binomial(60, .613) <= 30) = .05.
     for name, levels, reason in (
         ("few", [30_000] * 4, "not certifiable with 4 patients: needs n >= 14"),
-        ("never", [30_000, 0] * 30, "30 of 60 calibration patients are found at no threshold, so 0.612 of all"),
+        ("never", [30_000, 0] * 30, "30 of 60 calibration patients are found at no threshold, so 0.613 of all"),
     ):
         done = calibrate(evaluation(tmp_path / name, cohort(levels)), "--out", out, *PATIENTS)
         assert done.returncode == 1
@@ -466,7 +466,7 @@ def test_a_promise_is_empty_beyond_the_bounds_of_the_study(tmp_path: Path, monke
         stages = {s.name: s for s in plan(config.read_study(tiny.write(tmp_path), [CERTIFY, *given]), tmp_path / "out")}
         stage = stages["calibrate/unet/certified"]
         (task,) = stage.tasks()
-        found = next(value for value in task.given.values() if isinstance(value, Certify))
+        found = next(value for value in task.arguments.values() if isinstance(value, Certify))
         # Other bounds are another promise: the stage runs again.
         assert found.model_dump() in stage.config
         return found
@@ -551,7 +551,7 @@ def test_a_calibrated_point_below_the_floor_of_a_noisy_test_scan_gives_way_to_th
 def test_the_summary_shows_the_promise_and_what_lies_below_the_floor(tmp_path: Path) -> None:
     # Voxels are certified at .005, where the candidates of these scans are not known.
     cases, folder = cohort([300] * 19, floor=600), tmp_path / "arm"
-    promised = tmp_path / "certified.json"
+    file = tmp_path / "certified.json"
     about: dict[str, Any] = {"arm": "a", "matchings": [OVERLAP], "part": "test", "seed": 0, "missing": []}
     about |= {"failed": [], "inputs": {}, "resamples": 100, "fixed": (0.5,), "folds": [None]}
     paths = [tmp_path / f"{each.case_id}.npz" for each in cases]
@@ -559,15 +559,15 @@ def test_the_summary_shows_the_promise_and_what_lies_below_the_floor(tmp_path: P
         files.save(path, each)
     low = promised(cases, "voxel")
     assert low.thresholds == {None: 0.005}
-    points.write(promised, low)
-    work.summarise(paths, folder, [promised], **about)
+    points.write(file, low)
+    work.summarise(paths, folder, [file], **about)
     entry = json.loads((folder / "summary.json").read_text())["also"][-1]
     assert entry["operating_point"]["threshold"] is None
     assert entry["reason"].startswith("chosen at 0.005, but candidates are known from 0.01 upwards only in 19 of 19")
     # Above the floor it is one more point, with its certificate.
     high = promised(cohort([level_of(0.3)] * 19))
-    points.write(promised, high)
-    work.summarise(paths, folder, [promised], **about)
+    points.write(file, high)
+    work.summarise(paths, folder, [file], **about)
     entry = json.loads((folder / "summary.json").read_text())["also"][-1]
     assert (entry["operating_point"]["name"], entry["operating_point"]["certified"]) == ("certified", True)
     assert high.certificate is not None
