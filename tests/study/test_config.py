@@ -8,7 +8,7 @@ import pytest
 from missrate.core.config import parse
 from missrate.core.errors import ConfigError
 from missrate.core.recipe import TrainConfig
-from missrate.study import config
+from missrate.study import budgets, config
 from missrate.study.plan import plan
 from tests.study import tiny
 
@@ -95,7 +95,7 @@ def test_steps_are_justified_by_a_chain_and_never_by_themselves(tmp_path: Path, 
         return "".join(more.format(n).replace(f"other{n}", f"other{k}") for k, n in enumerate(steps))
 
     read = config.read_study(study(tmp_path), [])
-    assert config.total_steps(read, read.arm("maskrcnn")) == 8
+    assert budgets.total_steps(read, read.arm("maskrcnn")) == 8
     config.read_study(study(tmp_path, front=front, back=arms(8)), [])
     for wrong in ((100,), (100, 100)):
         with pytest.raises(ConfigError, match=r"steps must equal .* together \(8\)\. Got 100 in 'other0'"):

@@ -6,7 +6,7 @@ from missrate.core.types import Matching
 UNIT = "mm"
 BETTER = "lower"
 LEVEL = "case"
-NEEDS = "distances"
+NEEDS = "surfels"
 DEFAULT = False
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from missrate.core.own import short
 from missrate.report.material import Arm, Material
 from missrate.report.words import (
     Cell,
@@ -46,7 +47,9 @@ def flow(material: Material) -> list[tuple[str, list[Box]]]:
     for name, manifest in material.manifests.items():
         cases, refused = manifest["cases"], material.refused[name]
         reasons = [f"{row['case_id']}: {row['reason']}" for row in refused]
-        found = Box(len(cases) + len(refused), "cases found", [f"reader {material.study['sources'][name]['reader']}"])
+        found = Box(
+            len(cases) + len(refused), "cases found", [f"reader {short(material.study['sources'][name]['reader'])}"]
+        )
         used = Box(len(cases), "cases used", _burden(cases))
         rows.append((name, [found, Box(len(refused), "refused", reasons or ["none"]), used]))
     return rows
@@ -216,7 +219,7 @@ def budgets(material: Material) -> Table:
             train["batch"],
             len(runs) * (1 + again.count(arm["name"])),
         )
-        told = (arm["model"], loss, _initial(arm["init"]), *own)
+        told = (short(arm["model"]), short(loss), _initial(arm["init"]), *own)
         cells = [*map(text_cell, told[:3]), *map(number_cell, numbers), *map(text_cell, told[3:])]
         rows.append([name, *cells])
     read = (

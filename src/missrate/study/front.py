@@ -10,7 +10,7 @@ from missrate.core.errors import ConfigError, DataError, InputError
 from missrate.core.quantise import level_of
 from missrate.core.recipe import read_recipe
 from missrate.core.types import LabelMeaning, OperatingPoint
-from missrate.study import config, runner
+from missrate.study import checks, config, runner
 from missrate.study.plan import plan
 from missrate.study.progress import slices_told, watcher
 from missrate.study.sources import SourceConfig, anchored, safe_name
@@ -29,17 +29,23 @@ def run(
     room: str | None = None,
 ) -> str:
     """Brings a study, or its stages up to ``room``, to "done"; gives what the user reads at the end."""
-    out, stages = _plan(study_path, out, assign, offline=offline)
+    study, out, stages = _plan(study_path, out, assign, offline=offline)
     wanted = runner.until(stages, room)
+    if any(row.state != "done" for row in runner.status(wanted, out)):
+        checks.require_sound(study)
     with watcher(wanted) as watch:
         runner.run(wanted, out, workers=runner.default_workers() if workers is None else workers, watch=watch)
     return _outcome(out, wanted)
 
 
-def dry_run(study_path: Path, out: Path | None, *, assign: list[str]) -> str:
-    """The stages that would run, with an estimate of time, memory and disk."""
-    out, stages = _plan(study_path, out, assign)
+def dry_run(study_path: Path, out: Path | None, *, assign: list[str], offline: bool = False) -> str:
+    """The stages that would run, with an estimate of time, memory and disk.
+
+    Raises ConfigError with everything that would fail, as far as it can be known without reading a voxel.
+    """
+    study, out, stages = _plan(study_path, out, assign, offline=offline)
     rows = [s for s in runner.status(stages, out) if s.state != "done"]
+    checks.require_whole(study, [row.stage for row in rows])
     lines = [f"{'stage':<40} {'state':<8} {'CPU min':>8} {'MB each':>8} {'MB disk':>8}"]
     for row in rows:
         cost = row.stage.estimate
@@ -58,7 +64,7 @@ def dry_run(study_path: Path, out: Path | None, *, assign: list[str]) -> str:
 
 def status(study_path: Path, out: Path | None, *, assign: list[str], as_json: bool) -> str:
     """Every stage as done, stale or missing."""
-    out, stages = _plan(study_path, out, assign)
+    _, out, stages = _plan(study_path, out, assign)
     states = {row.stage.name: row.state for row in runner.status(stages, out)}
     if as_json:
         return json.dumps(states, indent=1)
@@ -159,10 +165,12 @@ def _promised(point: OperatingPoint, origin: points.Origin) -> str:
     return told if origin.arm else f"{told}; of a folder, perhaps of another model's predictions"
 
 
-def _plan(study_path: Path, out: Path | None, assign: list[str], *, offline: bool = False) -> tuple[Path, list[Stage]]:
+def _plan(
+    study_path: Path, out: Path | None, assign: list[str], *, offline: bool = False
+) -> tuple[config.StudyConfig, Path, list[Stage]]:
     study = config.read_study(study_path, assign, offline=offline)
     folder = (out or Path(f"missrate-{study_path.stem}")).resolve()
-    return folder, plan(study, folder, offline=offline, folder=study_path.resolve().parent)
+    return study, folder, plan(study, folder, offline=offline, folder=study_path.resolve().parent)
 
 
 def _outcome(out: Path, stages: list[Stage]) -> str:

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from missrate import compare as comparing
-from missrate.core import store
+from missrate.core import own, store
 from missrate.core.errors import ConfigError
 from missrate.core.ladder import SCHEMA as LADDER
 from missrate.core.ladder import Rung
 from missrate.core.points import SCHEMA as POINT
 from missrate.core.types import Entry
 from missrate.engine import Task
-from missrate.evaluate import statistics
+from missrate.evaluate import blocks, statistics
 from missrate.prepare.patients import column
 from missrate.readers._detect import source_of
 from missrate.study import climb, leak, work
@@ -21,6 +21,7 @@ from missrate.study.stages import INDEX, Stage, arguments, batched, write_index
 
 def evaluate(layout: Layout, name: str) -> Stage:
     source, settings = layout.study.partition.source, layout.study.evaluate
+    surfels = blocks.needs_surfels(settings.metrics)
 
     def tasks() -> list[Task]:
         shared = arguments(
@@ -29,7 +30,7 @@ def evaluate(layout: Layout, name: str) -> Stage:
             thresholds=settings.thresholds,
             floor=settings.floor,
             as_misses=settings.missing == "as-misses",
-            surfels=any(metric.endswith(("surfel", "surfel_mm")) for metric in settings.metrics),
+            surfels=surfels,
         )
         return [
             Task(
@@ -45,8 +46,8 @@ def evaluate(layout: Layout, name: str) -> Stage:
         return [write_index(layout.statistics(name), [f"{c}.npz" for f in layout.folds for c in layout.predicted(f)])]
 
     inputs = (f"prepare/{source}", "split", *(layout.predict_name(name, fold) for fold in layout.folds))
-    config = settings.model_dump(include={"thresholds", "floor", "missing", "metrics"})
-    config["floors"] = [statistics.MOST_ACTIVE, statistics.FEW]
+    config = settings.model_dump(include={"thresholds", "floor", "missing"})
+    config |= {"surfels": surfels, "floors": [statistics.MOST_ACTIVE, statistics.FEW]}
     owns = (str(layout.statistics(name).relative_to(layout.out)),)
     return Stage(f"evaluate/{name}", inputs, config, owns, tasks, finish)
 
@@ -123,6 +124,7 @@ def summarise(layout: Layout, name: str) -> Stage:
             inputs={
                 "reference": store.hash_file(source_manifest),
                 "predictions": store.hash_file(layout.statistics(name) / "index.json"),
+                **own.identities(settings.metrics),
             },
             resamples=settings.resamples,
             floor=settings.floor,
@@ -224,7 +226,7 @@ def report(layout: Layout, arms: list[str]) -> Stage:
 
     def tasks() -> list[Task]:
         inputs = {
-            "study": layout.study.model_dump(mode="json"),
+            "study": own.without_places(layout.study.model_dump(mode="json")),
             "summaries": {arm: layout.out / "evaluation" / arm / "summary.json" for arm in arms},
             "lesions": {arm: layout.out / "evaluation" / arm / "lesions.csv" for arm in arms},
             "comparison": layout.out / "comparison" / "comparison.json",

@@ -75,6 +75,7 @@ def run(stages: list[Stage], out: Path, *, workers: int, watch: Watch) -> None:
 class _Run:
     def __init__(self, stages: list[Stage], out: Path, watch: Watch) -> None:
         self.stages = stages
+        self.names = {stage.name for stage in stages}
         self.ledger = Ledger(out)
         self.watch = watch
         self.outputs: dict[str, str] = {}
@@ -110,7 +111,8 @@ class _Run:
         while changed:
             changed = False
             for stage in self.stages:
-                if stage.name not in self.keys and all(name in self.outputs for name in stage.inputs):
+                waits = (*stage.inputs, *(name for name in stage.after if name in self.names))
+                if stage.name not in self.keys and all(name in self.outputs for name in waits):
                     changed |= self._begin(stage)
 
     def _begin(self, stage: Stage) -> bool:

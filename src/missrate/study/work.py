@@ -45,14 +45,30 @@ def view(prepared: Path, case_id: str, patient_id: str, config: View, folder: Pa
         raise DataError(f"{case_id}: {error}") from error
 
 
-def check_recipe(recipe: Recipe, out: Path, *, offline: bool, folder: Path) -> None:
-    """Writes the resolved recipe of an arm, once its model and loss know all of its keys and its weights are there."""
-    from missrate.models._build import check
-    from missrate.models._initial import require_weights
-
-    check(recipe)
-    require_weights(recipe.init, offline=offline, folder=folder)
+def check_recipe(recipe: Recipe, out: Path, *, parent: Recipe | None, offline: bool, folder: Path) -> None:
+    """Writes the resolved recipe of an arm, once it could be built; raises as ``try_recipe``."""
+    try_recipe(recipe, parent=parent, offline=offline, folder=folder)
     store.write_text(out, recipe.to_toml())
+
+
+def try_recipe(recipe: Recipe, *, parent: Recipe | None, offline: bool, folder: Path, fetch: bool = True) -> None:
+    """Builds what an arm will be trained with: model, loss, optimiser, initial weights; what users wrote takes a step.
+
+    ``parent`` is the recipe of the arm that ``init`` names: of its weights only names and shapes are known yet. Without
+    ``fetch`` weights that would have to be downloaded are believed to fit. Raises ConfigError and UnknownNameError.
+    """
+    from missrate.models import _initial
+    from missrate.models._build import build_model, try_step
+    from missrate.train.optimise import build_optimiser
+
+    model = build_model(recipe)
+    build_optimiser(model, recipe.train)
+    if parent is not None:
+        _initial.require_fit(model, recipe.init, build_model(parent))
+    elif fetch or offline or not _initial.to_be_fetched(recipe.init):
+        _initial.initialise(model, recipe.init, arm_weights=None, offline=offline, folder=folder)
+    if recipe.own_files():
+        try_step(recipe, model)
 
 
 def train(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from missrate.core import checkpoint, store
+from missrate.core import checkpoint, own, store
 from missrate.core.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,12 @@ def remove_leftovers(run: Path) -> None:
 
 
 def finish(run: Path, recipe: Recipe, snapshot: Snapshot, provenance: dict[str, Any]) -> None:
-    """Writes the run; the weights (the averaged ones where there are any) come last and say that it is finished."""
+    """Writes the run; the weights (the averaged ones where there are any) come last and say that it is finished.
+
+    Own files of the recipe are copied beside them, as they were pinned, so that the run can be applied from anywhere.
+    """
+    for name in recipe.own_files():
+        store.write_atomic(run / own.path_of(name).name, own.read(name))
     store.write_text(run / "recipe.toml", recipe.to_toml())
     lines = [json.dumps(finite(row), sort_keys=True, allow_nan=False) + "\n" for row in snapshot.log]
     store.write_text(run / "log.jsonl", "".join(lines))
