@@ -9,6 +9,7 @@ from missrate.core.config import override, parse
 from missrate.core.errors import ConfigError, DataError, InputError
 from missrate.core.quantise import level_of
 from missrate.core.recipe import read_recipe
+from missrate.core.timing import Cost, duration, read_timing
 from missrate.core.types import LabelMeaning, OperatingPoint
 from missrate.study import checks, config, runner
 from missrate.study.plan import plan
@@ -63,14 +64,23 @@ def dry_run(study_path: Path, out: Path | None, *, assign: list[str], offline: b
 
 
 def status(study_path: Path, out: Path | None, *, assign: list[str], as_json: bool) -> str:
-    """Every stage as done, stale or missing."""
+    """Every stage as done, stale or missing, and what it took: its tasks' wall and CPU time, one after the other."""
     _, out, stages = _plan(study_path, out, assign)
-    states = {row.stage.name: row.state for row in runner.status(stages, out)}
+    states, costs = {row.stage.name: row.state for row in runner.status(stages, out)}, read_timing(out)
     if as_json:
         return json.dumps(states, indent=1)
     counts = {state: sum(s == state for s in states.values()) for state in ("done", "stale", "missing")}
-    lines = [f"{state:<8} {name}" for name, state in states.items()]
-    return "\n".join([*lines, ", ".join(f"{count} {state}" for state, count in counts.items()) + f" in {out}"])
+    lines = [f"{state:<8} {name:<44} {_spent(costs.get(name))}".rstrip() for name, state in states.items()]
+    total = Cost()
+    for name in states.keys() & costs.keys():
+        total.add(costs[name])
+    lines.append(", ".join(f"{count} {state}" for state, count in counts.items()) + f" in {out}")
+    return "\n".join([*lines, *([f"Spent on them: {_spent(total)}"] if total.tasks else [])])
+
+
+def _spent(cost: Cost | None) -> str:
+    """What a stage's tasks took so far, on the clock and of the processors."""
+    return "" if cost is None else f"{duration(cost.seconds)}, CPU {duration(cost.cpu_seconds)}"
 
 
 def labels_of(*values: list[int] | None, named: str | None) -> LabelMeaning | str | None:

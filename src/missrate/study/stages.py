@@ -97,12 +97,16 @@ class Ledger:
             return "missing"
         return "done"
 
-    def begin(self, stage: Stage, key: str) -> None:
-        """Clears the way: partial work of the same key stays, anything else moves to ``stale/``."""
+    def begin(self, stage: Stage, key: str) -> bool:
+        """Clears the way: partial work of the same key stays, anything else moves to ``stale/``.
+
+        Gives whether the stage begins anew, instead of going on where an earlier call was stopped.
+        """
         mark = self.mark(stage)
         if mark is None or mark["key"] != key:
             self._move_away(stage, "unmarked" if mark is None else mark["key"][:12])
             self._write(stage, key, output=None, files=[])
+        return mark is None or mark["key"] != key or mark["output"] is not None
 
     def end(self, stage: Stage, key: str, files: list[Path]) -> str:
         """Records the finished stage and gives its output hash."""

@@ -127,7 +127,8 @@ def import_predictions(
 ) -> None:
     """Cases that other software predicted, onto the prepared grid; what does not fit is named, never resampled."""
     shelf, data = catalog.load("readers", reader), store.Prepared(prepared)
-    for case_id, location in predictions.items():
+    for done, (case_id, location) in enumerate(predictions.items(), start=1):
+        engine.advance(done, len(predictions))
         target = out / f"{case_id}.b2nd"
         if target.exists():
             continue
@@ -156,7 +157,8 @@ def predict_null(arm: str, prepared: Path, trained_on: dict[str, str], cases: di
     prior = None
     if arm == "location_prior":
         prior = null.fit_prior(data.load(case_id, patient).label_XYZ for case_id, patient in trained_on.items())
-    for case_id in cases:
+    for done, case_id in enumerate(cases, start=1):
+        engine.advance(done, len(cases))
         target = out / f"{case_id}.b2nd"
         if not target.exists():
             grid = data.load_label(case_id).grid
@@ -173,9 +175,10 @@ def measure_all(
     **settings: Any,
 ) -> None:
     """``measure`` for several cases (case to patient), one after the other."""
-    for case_id, patient_id in cases.items():
+    for done, (case_id, patient_id) in enumerate(cases.items(), start=1):
         prediction, written = predictions / f"{case_id}.b2nd", out / f"{case_id}.npz"
         measure(prepared, case_id, patient_id, prediction=prediction, out=written, **settings)
+        engine.advance(done, len(cases))
 
 
 def measure(

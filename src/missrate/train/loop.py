@@ -20,6 +20,7 @@ from missrate.core.config import fingerprint
 from missrate.core.errors import StoreError, TrainingError
 from missrate.core.precision import cpu_info, uses_bf16
 from missrate.core.recipe import Recipe
+from missrate.core.timing import cpu_seconds
 from missrate.core.viewed import ViewedCase
 from missrate.models._build import build_model
 from missrate.models._initial import initialise
@@ -113,7 +114,7 @@ class _Loop:
         self, cases: list[ViewedCase], validation: list[ViewedCase], progress: Progress | None, board: Board
     ) -> None:
         config, kept = self.config, self.kept
-        began = time.perf_counter() - kept.seconds
+        began, cpu_began = time.perf_counter() - kept.seconds, cpu_seconds() - kept.cpu_seconds
         name, shown = ("validation", validation) if validation else ("training", cases)
         self.model.train()
         for data in batches(cases, self.recipe, range(kept.step, config.steps)):
@@ -126,7 +127,7 @@ class _Loop:
                 board.row(kept.log[-1])
             if board.open and kept.step % config.validate_every == 0:
                 board.pictures(name, self.model, validation_batch(shown, self.recipe, 0), kept.step)
-            kept.seconds = time.perf_counter() - began
+            kept.seconds, kept.cpu_seconds = time.perf_counter() - began, cpu_seconds() - cpu_began
             if kept.step % config.snapshot_every == 0 and kept.step < config.steps:
                 save_snapshot(self.run, self.snapshot(), self.identity)
             if progress is not None:

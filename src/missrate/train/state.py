@@ -29,6 +29,7 @@ class Snapshot:
 
     step: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     loaded: list[str] = field(default_factory=list)  # what ``initialise`` said
     log: list[Row] = field(default_factory=list)
     model: dict[str, Tensor] = field(default_factory=dict)
@@ -84,7 +85,8 @@ def finish(run: Path, recipe: Recipe, snapshot: Snapshot, provenance: dict[str, 
     lines = [json.dumps(finite(row), sort_keys=True, allow_nan=False) + "\n" for row in snapshot.log]
     store.write_text(run / "log.jsonl", "".join(lines))
     store.write_json(run / "provenance.json", provenance | {"loaded": snapshot.loaded})
-    store.write_json(run / "timing.json", {"seconds": round(snapshot.seconds, 3), "steps": snapshot.step})
+    timing = {"seconds": round(snapshot.seconds, 3), "cpu_seconds": round(snapshot.cpu_seconds, 3)}
+    store.write_json(run / "timing.json", timing | {"steps": snapshot.step})
     checkpoint.save(run / checkpoint.WEIGHTS, snapshot.ema or snapshot.model)
     (run / STATE).unlink(missing_ok=True)
 
