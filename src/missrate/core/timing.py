@@ -1,7 +1,7 @@
 """What work has cost: wall seconds and CPU seconds, kept beside results and never within them."""
 
 import json
-import os
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,8 +31,8 @@ class Cost:
 
 def cpu_seconds() -> float:
     """CPU seconds, user and system, of this process so far, its ended children and all threads included."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from missrate.study.stages import Stage, arguments, write_index
 def prepare(layout: Layout, source: str) -> Stage:
     config, folder = layout.study.sources[source], layout.prepared(source)
     images = layout.study.trains
-    meaning, entries = sources.meaning_of(config), sources.find(config, images=images)
+    meaning, entries = sources.meaning_of(config), layout.entries(source)
 
     def tasks() -> list[Task]:
         shared = arguments(reader=config.reader, meaning=meaning, folder=folder, images=images)

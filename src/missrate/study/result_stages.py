@@ -13,7 +13,7 @@ from missrate.engine import Task
 from missrate.evaluate import blocks, statistics
 from missrate.prepare.patients import column
 from missrate.readers._detect import source_of
-from missrate.study import climb, leak, work
+from missrate.study import climb, estimate, leak, work
 from missrate.study.config import NULL_ARMS
 from missrate.study.layout import Fold, Layout
 from missrate.study.stages import INDEX, Stage, arguments, batched, write_index
@@ -49,7 +49,8 @@ def evaluate(layout: Layout, name: str) -> Stage:
     config = settings.model_dump(include={"thresholds", "floor", "missing"})
     config |= {"surfels": surfels, "floors": [statistics.MOST_ACTIVE, statistics.FEW]}
     owns = (str(layout.statistics(name).relative_to(layout.out)),)
-    return Stage(f"evaluate/{name}", inputs, config, owns, tasks, finish)
+    cost = estimate.evaluate(len(layout.entries(source)), name)
+    return Stage(f"evaluate/{name}", inputs, config, owns, tasks, finish, cost)
 
 
 def calibrate(layout: Layout, name: str) -> Stage:
