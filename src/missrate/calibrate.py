@@ -280,7 +280,7 @@ def _choose(cases: list[CaseStatistics], matching: Matching, target: Target) -> 
         false_positive_ml_per_scan=target.false_positive_ml_per_scan,
     )
     if not admissible_J.any():
-        return None, "none is admissible: even the highest threshold costs more than that"
+        return None, f"no threshold was admissible: even the highest one exceeds {target}"
     best_J = admissible_J & (counts.found == counts.found[admissible_J].max())
     best_J &= counts.inside_voxels == counts.inside_voxels[best_J].max()
     level = int(counts.levels[best_J].max())

@@ -127,7 +127,7 @@ def test_no_admissible_threshold_ends_with_1(calibrate: Call, tmp_path: Path) ->
     zero = ["--false-positives-per-scan", "0", "--false-positive-ml-per-scan", "inf"]
     done = calibrate(folder, "--out", tmp_path / "point.json", *zero)
     assert done.returncode == 1
-    assert "no threshold: none is admissible" in done.stdout
+    assert "no threshold was admissible: even the highest one exceeds" in done.stdout
 
 
 def test_who_was_not_predicted_is_told_and_voids_a_promise(calibrate: Call, tmp_path: Path) -> None:

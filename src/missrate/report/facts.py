@@ -199,9 +199,9 @@ def budgets(material: Material) -> Table:
     once = [arm for arm in material.study["arms"] if not arm.get("repeats")]
     for arm in once if any(arm["model"] for arm in once) else []:
         train = material.study["budget"] | arm["train"]
-        name = Cell(
-            arm["name"], () if arm["evaluate"] else ("not evaluated",), "arm", style=material.styles.get(arm["name"])
-        )
+        below = [] if arm["evaluate"] else ["not evaluated"]
+        below += [f"unequal: {arm['unequal']}"] if arm.get("unequal") else []
+        name = Cell(arm["name"], tuple(below), "arm", style=material.styles.get(arm["name"]))
         if not arm["model"]:
             rows.append(
                 [name, text_cell(f"uses the run of {arm['run']}" if arm["run"] else "predicted elsewhere", span=9)]
@@ -227,6 +227,8 @@ def budgets(material: Material) -> Table:
         "pretrained arm also with one from random weights that trained as long in total. The last weights are "
         "used; none were selected."
     )
+    if any(arm.get("unequal") for arm in once):
+        read += " An unequal budget was given on purpose, for the reason below the arm's name."
     head = ["arm", "model", "loss", "initial weights", "steps", "total steps", "batch", "runs", "device", "precision"]
     return Table("Budgets", head, rows, read, [])
 

@@ -26,7 +26,8 @@ class ArmConfig(Frozen):
     ``predictions`` is one folder, or one for each source. Where its last part is "*" every folder there is an arm, and
     the "*" in ``name`` becomes the folder's name. ``reader`` names their format, which otherwise is recognised.
     ``view``: what differs from the study's in how HU become a model's image. ``split`` "slices" is a fault on purpose,
-    see ``leak``. ``seed`` and ``repeats`` are set where a study has ``seeds``: this arm is that one, trained again.
+    see ``leak``. ``unequal``: why it is trained with another budget than the others, on purpose. ``seed`` and
+    ``repeats`` are set where a study has ``seeds``: this arm is that one, trained again.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ArmConfig(Frozen):
     predictions: Path | dict[str, Path] | None = None
     reader: str | None = None
     evaluate: bool = True
+    unequal: str | None = Field(default=None, min_length=1)
 
     @field_validator("name")
     @classmethod
@@ -58,7 +60,7 @@ class ArmConfig(Frozen):
         if sum(value is not None for value in (self.model, self.run, self.predictions)) != 1:
             raise ValueError("must have exactly one of model, run, predictions")
         if self.model is None:
-            own = {"loss", "init", "source", "train", "view", "split"}
+            own = {"loss", "init", "source", "train", "view", "split", "unequal"}
             stated = sorted(
                 key
                 for key in own

@@ -13,7 +13,7 @@ from missrate.engine import Task
 from missrate.evaluate import blocks, statistics
 from missrate.prepare.patients import column
 from missrate.readers._detect import source_of
-from missrate.study import climb, estimate, leak, work
+from missrate.study import budgets, climb, estimate, leak, work
 from missrate.study.config import NULL_ARMS
 from missrate.study.layout import Fold, Layout
 from missrate.study.stages import INDEX, Stage, arguments, batched, write_index
@@ -145,7 +145,7 @@ def summarise(layout: Layout, name: str) -> Stage:
 
 def compare(layout: Layout, arms: list[str]) -> Stage:
     out, settings = layout.out / "comparison" / "comparison.json", layout.study.evaluate
-    against = settings.against or arms[0]
+    against, unequal = settings.against or arms[0], budgets.unequal(layout.study)
 
     def tasks() -> list[Task]:
         given = arguments(
@@ -162,11 +162,12 @@ def compare(layout: Layout, arms: list[str]) -> Stage:
             fp_per_scan=_bounds(settings.target.false_positives_per_scan),
             fp_ml_per_scan=_bounds(settings.target.false_positive_ml_per_scan),
             subgroups=_subgroups(layout, {path.stem for path in layout.statistics_files(against, "test")}),
+            unequal=unequal,
         )
         return [Task("compare", work.compare_arms, given)]
 
     config = [comparing.SCHEMA, against, settings.resamples, settings.least_volume_ml, settings.target.model_dump()]
-    config += [list(settings.subgroups), list(settings.thresholds)]
+    config += [list(settings.subgroups), list(settings.thresholds), *([unequal] if unequal else [])]
     every = [one for arm in arms for one in layout.study.repeats(arm)]
     inputs = ("split", *(f"evaluate/{a}" for a in every), *(s for a in every for s in layout.point_stages(a)))
     return Stage("compare", inputs, config, ("comparison",), tasks, lambda: [out])

@@ -23,6 +23,8 @@ from missrate.evaluate import files, statistics, summary, tables
 from missrate.prepare import case as prepare_case
 from missrate.prepare import views
 
+UNEQUAL = "Its differences from other arms are of the budget as well."
+
 
 def prepare(
     reader: str,
@@ -309,9 +311,13 @@ def compare_arms(
     *,
     fixed: tuple[float, ...],
     folds: list[int | None],
+    unequal: dict[str, str] | None = None,
     **about: Any,
 ) -> None:
-    """Writes ``comparison.json`` over all arms; of each the statistics, and the points, of every seed."""
+    """Writes ``comparison.json`` over all arms; of each the statistics, and the points, of every seed.
+
+    ``unequal``: the arms with another budget on purpose, and what it is. The answer names them.
+    """
     loaded = {arm: [load_statistics(paths) for paths in each] for arm, each in arms.items()}
     primary = {
         arm: _common_point(
@@ -322,7 +328,11 @@ def compare_arms(
         )
         for arm in arms
     }
-    store.write_json(out, compare.compare(loaded, primary, leave_out=True, **about))
+    value = compare.compare(loaded, primary, leave_out=True, **about)
+    if unequal:
+        told = [f"{arm} had another budget on purpose: {what}. {UNEQUAL}" for arm, what in unequal.items()]
+        value |= {"unequal": unequal, "answer": [*value["answer"], *told]}
+    store.write_json(out, value)
 
 
 def _common_point(seeds: list[list[OperatingPoint]]) -> list[OperatingPoint]:
