@@ -73,7 +73,9 @@ def test_certainty_alone_is_no_operating_point() -> None:
 
 
 def test_no_admissible_threshold_says_so() -> None:
-    assert str(chosen([case("#.", "##")], 0, 0).reason).startswith("no threshold was admissible: even the highest one exceeds false")
+    assert str(chosen([case("#.", "##")], 0, 0).reason).startswith(
+        "no threshold was admissible: even the highest one exceeds false"
+    )
 
 
 def test_the_reason_of_a_fold_names_it() -> None:

@@ -85,6 +85,7 @@ ARM = '[[arms]]\nname = "other"\nmodel = "maskrcnn"\nconfig = { backbone = "resn
         ("[budget]", "[models.unet2]\nnorm = 'batch'\n[budget]", "Perhaps 'unet2d'"),
         ("[evaluate]", '[[arms]]\nname = "foreign"\npredictions = "none"\n[evaluate]', "none, which is not there"),
         ("[evaluate]", '[[arms]]\nname = "foreign"\npredictions = "far"\n[evaluate]', "named as the cases of mine"),
+        ("decoder_channels = [16, 8,", "decoder_channels = [-1, 8,", "unet2d must build and take a batch. Got"),
         ("[evaluate]", f'{ARM}init = "arm:unet"\n[evaluate]', "must fit the model. Got .* none fits"),
     ],
 )
@@ -149,7 +150,7 @@ def test_a_recipe_that_cannot_be_built_stops_the_run_before_a_case_is_read(
     run = runner.run
 
     def watched(*given: Any, **more: Any) -> None:
-        run(*given, **more | {"watch": lambda event: events.append(event.stage)})
+        run(*given, **more | {"watch": lambda event: events.append(event.stage) if event.stage else None})
 
     monkeypatch.setattr(runner, "run", watched)
     path = study(tmp_path, STUDY.replace("[evaluate]", f"{ARM}loss = {{ name = 'dice_ce' }}\n[evaluate]"))

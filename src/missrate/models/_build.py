@@ -24,7 +24,7 @@ def build_model(recipe: Recipe) -> nn.Module:
     shelf, config, loss = check(recipe)
     with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU, so the devices' states stay untouched
         torch.default_generator.manual_seed(seed.number(recipe.seed, "weights"))
-        with own_code([recipe.model]):
+        with buildable(recipe.model):
             model = shelf.build(config, loss, channels=recipe.view.channels)
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{own.short(recipe.model)} must build a torch.nn.Module. Got {type(model).__name__}.")
@@ -41,7 +41,7 @@ def try_step(recipe: Recipe, model: nn.Module) -> None:
     label_BXY = torch.zeros(2, 64, 64, dtype=torch.uint8)
     label_BXY[0, 20:40, 24:40] = 1
     names = " and ".join(map(own.short, recipe.own_files()))
-    with own_code(recipe.own_files()):
+    with buildable(names):
         losses = model(image_BCXY, label_BXY)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         predicted: Any = model.eval().probability(image_BCXY)  # type: ignore[operator]
@@ -56,18 +56,18 @@ def _shape(losses: dict[str, Tensor]) -> tuple[int, ...]:
 
 
 @contextmanager
-def own_code(members: list[str]) -> Iterator[None]:
-    """Whatever the user's own file raises becomes a ConfigError; of the shelf's members an exception is our mistake."""
+def buildable(name: str) -> Iterator[None]:
+    """Whatever a member raises while it is built or tried becomes a ConfigError that names it.
+
+    The shelf's own members check their keys, but torch alone knows which of them do not go together.
+    """
     try:
         yield
     except MissrateError:
         raise
     except Exception as error:
-        mine = [own.short(name) for name in members if own.is_own(name)]
-        if not mine:
-            raise
         told = f"{type(error).__name__}: {error}".rstrip(".")
-        raise ConfigError(f"{' and '.join(mine)} must build and take a batch. Got {told}.") from error
+        raise ConfigError(f"{own.short(name)} must build and take a batch. Got {told}.") from error
 
 
 def check(recipe: Recipe) -> tuple[ModuleType, Any, Any]:
@@ -87,5 +87,5 @@ def _build_loss(values: dict[str, Any], *, where: str) -> Any:
     name = str(values["name"])
     shelf: ModuleType = catalog.load("losses", name)
     config = parse(shelf.Config, {k: v for k, v in values.items() if k != "name"}, where=where)
-    with own_code([name]):
+    with buildable(name):
         return shelf.build(config)

@@ -21,12 +21,12 @@ from missrate.study import sources, work
 from missrate.study.config import ArmConfig, StudyConfig
 from missrate.study.stages import Stage
 
-TRAINING = ("torch", "torchvision", "lightning", "safetensors", "segmentation_models_pytorch")
+TRAINING = ("torch", "torchvision", "lightning", "safetensors")
 
 
-def require_sound(study: StudyConfig) -> None:
-    """Raise ConfigError with every fault that is certain and seen in a moment."""
-    _raise([fault for check in _certain(study) if (fault := _fault(check))])
+def require_sound(study: StudyConfig, stages: list[Stage]) -> None:
+    """Raise ConfigError with every fault that is certain and seen in a moment; ``stages`` are those that would run."""
+    _raise([fault for check in _certain(study, stages) if (fault := _fault(check))])
 
 
 def require_whole(study: StudyConfig, stages: list[Stage]) -> None:
@@ -35,7 +35,7 @@ def require_whole(study: StudyConfig, stages: list[Stage]) -> None:
     Builds every recipe that was not built before and downloads nothing: weights of torchvision that are not there yet
     are believed to fit.
     """
-    checks = [*_certain(study), *_splits(study), *_recipes(stages)]
+    checks = [*_certain(study, stages), *_splits(study), *_recipes(stages)]
     _raise([fault for check in checks if (fault := _fault(check))])
 
 
@@ -53,8 +53,8 @@ def _fault(check: Callable[[], None]) -> str | None:
     return None
 
 
-def _certain(study: StudyConfig) -> Iterator[Callable[[], None]]:
-    if study.trains:
+def _certain(study: StudyConfig, stages: list[Stage]) -> Iterator[Callable[[], None]]:
+    if any(stage.room == "recipe" for stage in stages):
         yield _programs
     yield lambda: _metrics(study)
     for name in [study.split.source] if study.split else study.sources:

@@ -32,8 +32,8 @@ def run(
     """Brings a study, or its stages up to ``room``, to "done"; gives what the user reads at the end."""
     study, out, stages = _plan(study_path, out, assign, offline=offline)
     wanted = runner.until(stages, room)
-    if any(row.state != "done" for row in runner.status(wanted, out)):
-        checks.require_sound(study)
+    if left := [row.stage for row in runner.status(wanted, out) if row.state != "done"]:
+        checks.require_sound(study, left)
     with watcher(wanted) as watch:
         runner.run(wanted, out, workers=runner.default_workers() if workers is None else workers, watch=watch)
     return _outcome(out, wanted)
