@@ -16,12 +16,16 @@ from missrate.core.errors import InputError
 from missrate.core.matching import false_positives
 from missrate.core.quantise import level_of
 from missrate.core.types import OperatingPoint
-from tests.drawn import IOU, OVERLAP, TENTHS, case, measured
+from tests.drawn import IOU, OVERLAP, TENTHS, case, drawn, measured
+
+
+def chosen(cases: list[CaseStatistics], count: float, ml: float) -> OperatingPoint:
+    target = Target(false_positives_per_scan=count, false_positive_ml_per_scan=ml)
+    return choose(cases, OVERLAP, target=target, name="t")
 
 
 def threshold(cases: list[CaseStatistics], count: float, ml: float) -> float | None:
-    target = Target(false_positives_per_scan=count, false_positive_ml_per_scan=ml)
-    return choose(cases, OVERLAP, target=target, name="t").thresholds[None]
+    return chosen(cases, count, ml).thresholds[None]
 
 
 def test_among_admissible_thresholds_the_one_that_misses_least_and_then_the_highest() -> None:
@@ -51,8 +55,49 @@ def test_the_target_is_written_beside_the_point() -> None:
 def test_a_threshold_below_a_forbidden_one_is_forbidden() -> None:
     # At .5 there are 9 false positives; at .2 they merge with the lesion: 0 of them and nothing missed.
     merging = [case("#" + "." * 19, "2" + "25" * 9 + "2")]
-    # So only thresholds above .5 remain, where nothing is predicted: all miss everything, the highest is taken.
-    assert threshold(merging, 5, 99) == 1.0
+    # So only thresholds above .5 remain, where nothing is predicted: all miss everything, and none is of use.
+    assert chosen(merging, 5, 99).thresholds == {None: None}
+    assert chosen(merging, 5, 99).reason == "no usable threshold exists: the best one, 1, finds nothing"
+
+
+def test_certainty_alone_is_no_operating_point() -> None:
+    # The lesion is found at probability 1 only, with nothing false: the next patient may be a little less certain.
+    certain = [case("##.....", "#......"), case(".......", "......3", "b")]
+    assert "nothing but voxels of probability 1" in str(chosen(certain, 0, 0).reason)
+    assert chosen(certain, 0, 0).thresholds == {None: None}
+    nearly = [case("##.....", "9......"), case(".......", "......3", "b")]
+    assert (chosen(nearly, 0, 0).thresholds, chosen(nearly, 0, 0).reason) == ({None: 0.9}, None)
+    # A mask has no scale: that one is as good at 1 as anywhere.
+    mask = [measured(drawn("##....."), drawn("#......"), binary=True)]
+    assert chosen(mask, 0, 0).thresholds == {None: 1.0}
+
+
+def test_no_admissible_threshold_says_so() -> None:
+    assert str(chosen([case("#.", "##")], 0, 0).reason).startswith(
+        "no threshold was admissible: even the highest one exceeds false"
+    )
+
+
+def test_the_reason_of_a_fold_names_it() -> None:
+    # Fold 0 is chosen on fold 1, whose lesion nothing finds above its false positive; the other way round .9 serves.
+    cases = [case("#..", "9..", "a", fold=0), case("#..", "3.5", "b", fold=1)]
+    target = Target(false_positives_per_scan=0, false_positive_ml_per_scan=0)
+    point = choose_by_fold(cases, OVERLAP, target=target, name="t")
+    assert point.thresholds == {0: None, 1: 0.9}
+    assert point.reason == "fold 0: no usable threshold exists: the best one, 1, finds nothing"
+
+
+def test_other_points_at_the_end_of_the_scale_are_of_no_use_either() -> None:
+    certain = [case("#..", "#.5", "a", patient="a"), case("#..", "#..", "b", patient="b")]
+    for point in (
+        greatest_with_patient_miss_rate(certain, OVERLAP, at_most=0.0, name="t"),
+        best_f_beta(certain, OVERLAP, beta=1.0, name="t"),
+    ):
+        assert point.thresholds == {None: None} and "voxels of probability 1" in str(point.reason)
+    anything = greatest_with_patient_miss_rate([case("#..", "5..")], OVERLAP, at_most=1.0, name="t")
+    assert anything.thresholds == {None: None} and "finds nothing" in str(anything.reason)
+    low = greatest_with_patient_miss_rate([case("#..", "..5")], OVERLAP, at_most=0.0, name="t")
+    assert low.thresholds == {None: None} and "the lowest known threshold, 0.1, misses more" in str(low.reason)
 
 
 @pytest.mark.parametrize("c", ["1", "3", "5", "9", "#"])
@@ -60,11 +105,10 @@ def test_the_constant_map_is_never_chosen(c: str) -> None:
     # 20 voxels of .1 ml: 1.9 ml outside the lesion of one scan and 2 of the other, 1.95 ml per scan.
     constant = [case("#" + "." * 19, c * 20, "a"), case("." * 20, c * 20, "b")]
     for bound in (0.0, 1.0, 1.949):
-        chosen = threshold(constant, 99, bound)
-        # Either there is no admissible threshold at all, or one at which nothing is predicted.
-        assert chosen is None if c == "#" else chosen == 1.0
-    # Only who allows the whole volume gets it.
-    assert threshold(constant, 99, 1.96) == (1.0 if c == "#" else int(c) / 10)
+        # Either there is no admissible threshold at all, or only some at which nothing is predicted.
+        assert threshold(constant, 99, bound) is None
+    # Only who allows the whole volume gets it, and of a map that is 1 everywhere nobody does.
+    assert threshold(constant, 99, 1.96) == (None if c == "#" else int(c) / 10)
 
 
 VOLUMES = st.lists(
@@ -90,11 +134,13 @@ def test_the_point_keeps_its_target_at_every_higher_threshold(
         false = sum(false_positives(each, int(level), OVERLAP) for each in cases) / len(cases)
         outside_ml = sum(int(each.outside.at_least(int(level))) * 0.1 for each in cases) / len(cases)
         within.append(false <= count and outside_ml <= ml + 1e-9)
-    chosen = threshold(cases, count, ml)
-    if chosen is None:
-        assert not within[-1]
+    point = chosen(cases, count, ml)
+    lowest = point.thresholds[None]
+    if lowest is None:
+        assert point.reason
+        assert not within[-1] or point.reason.startswith("no usable threshold")
     else:
-        assert all(ok for k, ok in enumerate(within, start=1) if k / 10 >= chosen)
+        assert all(ok for k, ok in enumerate(within, start=1) if k / 10 >= lowest)
 
 
 def test_pixels_only_cannot_keep_a_bound_in_ml() -> None:
@@ -148,7 +194,7 @@ def test_the_greatest_threshold_that_misses_few_patients() -> None:
         case("#..", "3..", "c"),
         case("...", "1..", "h"),
     ]
-    for at_most, expected in ((0.0, 0.3), (0.3, 0.3), (0.34, 0.6), (0.67, 0.9), (1.0, 1.0)):
+    for at_most, expected in ((0.0, 0.3), (0.3, 0.3), (0.34, 0.6), (0.67, 0.9), (1.0, None)):
         point = greatest_with_patient_miss_rate(cases, OVERLAP, at_most=at_most, name="t")
         assert point.thresholds[None] == expected
     never = greatest_with_patient_miss_rate([case("#.", ".9")], OVERLAP, at_most=0.5, name="t")

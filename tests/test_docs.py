@@ -12,6 +12,7 @@ from missrate.core.quantise import TOP, level_of
 from missrate.study import front
 from missrate.study.config import StudyConfig, read_study
 from tests import drawn
+from tests.furnished import furnish
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -32,12 +33,23 @@ def test_studies_on_the_pages_parse(page: Path) -> None:
         parse(StudyConfig, tomllib.loads(block), where=page.name)
 
 
+BLOCKS = [(page, block) for page in PAGES for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)]
+
+
+@pytest.mark.parametrize(("page", "block"), BLOCKS, ids=lambda value: value.name if isinstance(value, Path) else "")
+def test_studies_on_the_pages_would_run(page: Path, block: str, tmp_path: Path) -> None:
+    furnish(tmp_path, tomllib.loads(block))
+    (tmp_path / "study.toml").write_text(block)
+    assert "stages to do" in front.dry_run(tmp_path / "study.toml", tmp_path / "out", assign=[])
+
+
 @pytest.mark.parametrize("study", STUDIES, ids=lambda p: p.name)
-def test_shipped_studies_are_valid(study: Path) -> None:
+def test_shipped_studies_would_run(study: Path, tmp_path: Path) -> None:
     if "shared/data" in study.read_text() and not DATA.is_dir():
         pytest.skip("it names real data, which is not beside this clone (../shared/data)")
     value = read_study(study, [])
     assert value.evaluate.against in {arm.name for arm in value.arms}
+    assert "stages to do" in front.dry_run(study, tmp_path / "out", assign=[])
 
 
 def test_examples_of_one_new_file_work(tmp_path: Path) -> None:

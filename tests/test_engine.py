@@ -29,7 +29,7 @@ def die() -> None:
 def drain(running: Pool) -> list[BaseException | None]:
     errors = []
     while running.free < running.workers:
-        errors += [error for _, error in running.completed(1.0)]
+        errors += [error for _, error, _ in running.completed(1.0)]
     return errors
 
 

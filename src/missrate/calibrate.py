@@ -74,10 +74,12 @@ def choose(cases: list[CaseStatistics], matching: Matching, *, target: Target, n
     Of equals the one that misses the fewest lesion voxels (a single voxel finds a lesion, and should not be all that is
     shown of it), and then the highest.
 
-    Admissible: at this and every higher level both bounds of ``target`` hold. None of them gives the
-    threshold None. Raises InputError for cases without any lesion, and for a bound in ml where there are only pixels.
+    Admissible: at this and every higher level both bounds of ``target`` hold. Where there is none, or the best of them
+    is not usable (``_unusable``), the threshold is None and the point says why. Raises InputError for cases without any
+    lesion, and for a bound in ml where there are only pixels.
     """
-    return OperatingPoint(name, {None: _choose(cases, matching, target)}, "calibration", target=str(target))
+    threshold, reason = _choose(cases, matching, target)
+    return OperatingPoint(name, {None: threshold}, "calibration", target=str(target), reason=reason)
 
 
 def choose_by_fold(cases: list[CaseStatistics], matching: Matching, *, target: Target, name: str) -> OperatingPoint:
@@ -85,11 +87,14 @@ def choose_by_fold(cases: list[CaseStatistics], matching: Matching, *, target: T
 
     Raises InputError also when a case has no fold, there is only one fold, or a patient lies in two.
     """
+    chosen = {fold: _choose(others, matching, target) for fold, others in _others(cases).items()}
+    reasons = [f"fold {fold}: {reason}" for fold, (_, reason) in chosen.items() if reason is not None]
     return OperatingPoint(
         name,
-        {fold: _choose(others, matching, target) for fold, others in _others(cases).items()},
+        {fold: threshold for fold, (threshold, _) in chosen.items()},
         "other folds",
         target=str(target),
+        reason="; ".join(reasons) or None,
     )
 
 
@@ -98,15 +103,21 @@ def greatest_with_patient_miss_rate(
 ) -> OperatingPoint:
     """The highest level at which at most this share of the patients with a lesion is missed, by any overlap.
 
-    It bounds no false positives. No such level above the common floor gives the threshold None. Raises InputError
-    without a lesion, and for another rule, under which patients may be lost again as the threshold sinks.
+    It bounds no false positives. No such level above the common floor, or one that is not usable (``_unusable``), gives
+    the threshold None with the reason. Raises InputError without a lesion, and for another rule, under which patients
+    may be lost again as the threshold sinks.
     """
     _with_lesions(cases, matching)
     levels = np.sort(list(patient_levels(cases, matching).values()))
     missable = int(np.floor(at_most * levels.size + 1e-9))
     level = TOP if missable >= levels.size else int(levels[missable])
-    threshold = threshold_of(level) if level >= common_floor(cases) else None
-    return OperatingPoint(name, {None: threshold}, "calibration", target=f"patient_miss_rate <= {at_most:g}")
+    if level < common_floor(cases):
+        reason: str | None = f"even the lowest known threshold, {threshold_of(common_floor(cases)):g}, misses more"
+    else:
+        reason = _unusable(level, int((levels >= level).sum()), cases)
+    threshold = threshold_of(level) if reason is None else None
+    target = f"patient_miss_rate <= {at_most:g}"
+    return OperatingPoint(name, {None: threshold}, "calibration", target=target, reason=reason)
 
 
 def patient_levels(cases: list[CaseStatistics], matching: Matching) -> dict[str, int]:
@@ -125,15 +136,17 @@ def best_f_beta(cases: list[CaseStatistics], matching: Matching, *, beta: float,
     """The level with the best pooled F-beta of voxels; of equals the highest.
 
     F = (1 + b2) TP / ((1 + b2) TP + b2 FN + FP) with b2 = beta squared (van Rijsbergen 1979). If no voxel of a lesion
-    is found at any level the threshold is None. Raises InputError without a lesion.
+    is found at any level, or the best level is not usable (``_unusable``), the threshold is None with the reason.
+    Raises InputError without a lesion.
     """
     cohort = _with_lesions(cases, matching)
     hit, false = cohort.pooled.inside_voxels, cohort.pooled.outside_voxels
     weighted = (1.0 + beta**2) * hit
     f_J = weighted / (weighted + beta**2 * (cohort.reference_voxels.sum() - hit) + false)
-    levels = cohort.pooled.levels[(f_J == f_J.max()) & (f_J > 0.0)]
-    threshold = threshold_of(int(levels.max())) if levels.size else None
-    return OperatingPoint(name, {None: threshold}, "calibration", target=f"best voxel F{beta:g}")
+    best = int(cohort.pooled.levels[f_J == f_J.max()].max())
+    reason = _unusable(best, int(f_J.max() > 0.0), cases)
+    threshold = threshold_of(best) if reason is None else None
+    return OperatingPoint(name, {None: threshold}, "calibration", target=f"best voxel F{beta:g}", reason=reason)
 
 
 def certify(
@@ -306,7 +319,8 @@ def _voxels_at(cases: list[CaseStatistics]) -> NDArray[np.int64]:
     return dense
 
 
-def _choose(cases: list[CaseStatistics], matching: Matching, target: Target) -> float | None:
+def _choose(cases: list[CaseStatistics], matching: Matching, target: Target) -> tuple[float | None, str | None]:
+    """The threshold, or None and why there is none."""
     counts: Counts = _with_lesions(cases, matching).pooled
     admissible_J = admissible(
         counts,
@@ -315,10 +329,27 @@ def _choose(cases: list[CaseStatistics], matching: Matching, target: Target) -> 
         false_positive_ml_per_scan=target.false_positive_ml_per_scan,
     )
     if not admissible_J.any():
-        return None
+        return None, f"no threshold was admissible: even the highest one exceeds {target}"
     best_J = admissible_J & (counts.found == counts.found[admissible_J].max())
     best_J &= counts.inside_voxels == counts.inside_voxels[best_J].max()
-    return threshold_of(int(counts.levels[best_J].max()))
+    level = int(counts.levels[best_J].max())
+    reason = _unusable(level, int(counts.found[best_J].max()), cases)
+    return (threshold_of(level), None) if reason is None else (None, reason)
+
+
+def _unusable(level: int, found: int, cases: list[CaseStatistics]) -> str | None:
+    """Why the best level is no operating point, or None: it finds nothing, or it is the very end of the scale.
+
+    At TOP only voxels of which a model is wholly sure are predicted: a little less certainty on the next patient, and
+    nothing is. Masks have no scale, so their one level serves.
+    """
+    if found == 0:
+        return f"no usable threshold exists: the best one, {threshold_of(level):g}, finds nothing"
+    if level == TOP and any(case.scored for case in cases):
+        return (
+            "no usable threshold exists: the best one is 1, at which nothing but voxels of probability 1 is predicted"
+        )
+    return None
 
 
 def _with_lesions(cases: list[CaseStatistics], matching: Matching) -> Sweep:

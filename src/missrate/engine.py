@@ -16,9 +16,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from missrate.core.errors import MissrateError
+from missrate.core.timing import Cost, measured
 
 SINGLE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "BLOSC_NTHREADS")
 Advance = Callable[[int, int], None]
@@ -43,6 +44,14 @@ def advance(done: int, of: int) -> None:
         _reports.put((_label, done, of))
 
 
+class Ended(NamedTuple):
+    """A task that ended, with the exception that it raised, or what it cost."""
+
+    task: Task
+    error: BaseException | None
+    cost: Cost
+
+
 class Pool:
     """Worker processes that start with the first task; ``submit`` tasks, then ``completed`` gives them as they end.
 
@@ -54,7 +63,7 @@ class Pool:
         self._inline = workers == 0
         self._executor: ProcessPoolExecutor | None = None
         self._reports: Any = None
-        self._running: dict[Future[None], Task] = {}
+        self._running: dict[Future[Cost], Task] = {}
 
     @property
     def free(self) -> int:
@@ -72,8 +81,8 @@ class Pool:
             self._executor = ProcessPoolExecutor(self.workers, context, _start_worker, (os.getpid(), self._reports))
         self._running[self._executor.submit(_run, task)] = task
 
-    def completed(self, seconds: float) -> list[tuple[Task, BaseException | None]]:
-        """The tasks that ended within ``seconds``, each with its exception if it raised one.
+    def completed(self, seconds: float) -> list[Ended]:
+        """The tasks that ended within ``seconds``, each with its exception if it raised one, or else its cost.
 
         Raises MissrateError when a worker process died.
         """
@@ -87,7 +96,7 @@ class Pool:
                     f"A worker process died during {task.label}; perhaps memory ran out: use fewer --workers. "
                     "What was finished is kept; run the same command again."
                 ) from error
-            result.append((task, error))
+            result.append(Ended(task, error, Cost() if error is not None else future.result()))
         return result
 
     def progress(self) -> Iterator[tuple[str, int, int]]:
@@ -107,11 +116,12 @@ class Pool:
         self._reports.close()
 
 
-def _run_here(task: Task) -> Future[None]:
-    future: Future[None] = Future()
+def _run_here(task: Task) -> Future[Cost]:
+    future: Future[Cost] = Future()
     try:
-        task.run(**task.arguments)
-        future.set_result(None)
+        with measured() as cost:
+            task.run(**task.arguments)
+        future.set_result(cost)
     except Exception as error:  # handed on exactly as a worker process would
         future.set_exception(error)
     return future
@@ -138,7 +148,7 @@ def run_all(tasks: list[Task], workers: int, ended: Callable[[], None] = lambda:
         while waiting or running.free < running.workers:
             while waiting and running.free:
                 running.submit(waiting.pop())
-            for _, error in running.completed(seconds=1.0):
+            for _, error, _ in running.completed(seconds=1.0):
                 if error is not None:
                     raise error
                 ended()
@@ -159,7 +169,9 @@ def _end_with(main_pid: int) -> None:
     os._exit(1)
 
 
-def _run(task: Task) -> None:
+def _run(task: Task) -> Cost:
     global _label  # noqa: PLW0603 - one task at a time in a process
     _label = task.label
-    task.run(**task.arguments)
+    with measured() as cost:
+        task.run(**task.arguments)
+    return cost

@@ -23,7 +23,9 @@ def test_an_unknown_name_lists_the_known_and_the_near() -> None:
 
 
 def test_a_users_own_file(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text('"""Mine."""\nUNIT = "share"\n')
+    (tmp_path / "mine.py").write_text(
+        "UNIT, BETTER, LEVEL = 'share', 'lower', 'case'\n\n\ndef measure(case, at, matching): ...\n"
+    )
     assert catalog.load("metrics", str(tmp_path / "mine.py")).UNIT == "share"
-    with pytest.raises(UnknownNameError, match="must be a file"):
+    with pytest.raises(UnknownNameError, match="must be a readable file"):
         catalog.load("metrics", str(tmp_path / "absent.py"))

@@ -66,17 +66,17 @@ def bright(
     **predict: object,
 ) -> Path:
     """A finished run of the model above."""
-    (folder / "bright.py").write_text(BRIGHT)
+    run = folder / "run"
+    store.write_text(run / "bright.py", BRIGHT)
     recipe = Recipe(
         arm="bright",
-        model=str(folder / "bright.py"),
+        model="bright.py",
         config={"fault": fault},
         view=view,
         train=TrainConfig(precision="float32", patch_px=patch_px),
         predict=PredictConfig.model_validate(predict),
     )
-    run = folder / "run"
-    store.write_text(run / "recipe.toml", recipe.to_toml())
+    store.write_text(run / "recipe.toml", recipe.pinned(run).to_toml())
     checkpoint.save(run / checkpoint.WEIGHTS, {"weight": torch.tensor(weight)})
     return run
 

@@ -19,7 +19,7 @@ from missrate.predict.null import NULL_ARMS
 from missrate.prepare import manifest
 from missrate.prepare.case import prepare_case
 from missrate.readers import phantom
-from missrate.study import work
+from missrate.study import budgets, work
 from missrate.study.config import StudyConfig
 
 QUALITY = {"scratch": (0.45, 14), "pretrained": (0.75, 5), "unet": (0.6, 9)}
@@ -41,6 +41,7 @@ class Options:
     perfect: tuple[str, ...] = ()
     false_positives: float = 2.0
     resamples: int = 100
+    unequal: str = ""  # why the U-Net had another budget, if it had
 
 
 def make(root: Path, options: Options) -> dict[str, Any]:
@@ -66,6 +67,7 @@ def make(root: Path, options: Options) -> dict[str, Any]:
         matching=MATCHINGS[0],
         resamples=options.resamples,
         seed=0,
+        unequal=budgets.unequal(study),
     )
     runs = {arm: [_run(root, arm, fold) for fold in folds] for arm in ("pretrain", *QUALITY)}
     return {
@@ -83,7 +85,8 @@ def make(root: Path, options: Options) -> dict[str, Any]:
 def _study(options: Options) -> StudyConfig:
     counts = {"train": 2, "calibration": options.patients // 3, "test": options.patients - options.patients // 3 - 2}
     parts = {"folds": options.folds} if options.folds else {"parts": counts}
-    own = {"model": "unet2d", "loss": {"name": "tversky_ce"}}
+    own: dict[str, Any] = {"model": "unet2d", "loss": {"name": "tversky_ce"}}
+    own |= {"unequal": options.unequal, "train": {"steps": 50}} if options.unequal else {}
     return StudyConfig.model_validate(
         {
             "sources": {

@@ -4,6 +4,7 @@ import copy
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from missrate.core.errors import StoreError
-from missrate.report import facts, material, page
+from missrate.report import answer, facts, material, page
+from missrate.study import side_by_side
 from tests.report.cohort import QUALITY, Options, make
 
 VOID = {"meta", "img", "br", "rect", "path", "image", "use"}
@@ -236,3 +238,29 @@ def test_folds_have_thresholds_of_their_own(tmp_path: Path) -> None:
 def _folder(parent: Path, name: str) -> Path:
     (parent / name).mkdir()
     return parent / name
+
+
+def test_an_unequal_budget_is_marked_wherever_its_arm_is_compared(tmp_path: Path) -> None:
+    inputs = make(tmp_path, Options(unequal="learning curve"))
+    comparison = json.loads(inputs["comparison"].read_text())
+    assert comparison["unequal"] == {"unet": "50 steps instead of 200 (learning curve)"}
+    said = "unet had another budget on purpose: 50 steps instead of 200 (learning curve)"
+    text = write(inputs, tmp_path)
+    top = text[text.index('id="answer"') : text.index("What these miss rates cost")]
+    assert said in top
+    assert "unequal: learning curve" in text and "An unequal budget was given on purpose" in text
+    # In every table of arms: rates, differences, who misses what, matched, ranks.
+    for name, marked in (("unet", True), ("scratch", False)):
+        cells = re.findall(rf'<span class="main">{name}</span>(.*?)</td>', text, re.DOTALL)
+        assert len(cells) > 5 and sum("unequal" in cell for cell in cells) == (len(cells) if marked else 0)
+    terminal = side_by_side.comparison_table(comparison)
+    assert terminal.count("unet (unequal budget)") == 2 and said in terminal
+    assert "scratch (unequal budget)" not in terminal
+
+
+def test_of_many_arms_the_unequal_ones_are_named_in_the_short_answer(inputs: dict[str, Any], tmp_path: Path) -> None:
+    read = material.read(**inputs)
+    arms = [replace(arm, unequal="2 steps instead of 4 (time)" if arm.name == "unet" else "") for arm in read.arms]
+    arms += [replace(arms[0], name=f"more{k}") for k in range(material.MANY)]
+    lines = answer.short(replace(read, arms=arms))
+    assert lines[-1] == "unet had another budget on purpose: 2 steps instead of 4 (time)."

@@ -8,7 +8,7 @@ import pytest
 from missrate.core.config import parse
 from missrate.core.errors import ConfigError
 from missrate.core.recipe import TrainConfig
-from missrate.study import config
+from missrate.study import budgets, config
 from missrate.study.plan import plan
 from tests.study import tiny
 
@@ -67,6 +67,7 @@ def test_equal_seeds_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arm", "message"),
     [
+        ('unequal = "x"\nrun = "unet"', "exactly one of model"),
         ("train = { batch = 3 }", "Arms must share .budget. batch 2. Got 3"),
         ("train = { patch_px = [32, 32] }", "Arms must share .budget. patch_px None. Got"),
         ("train = { steps = 5 }", "steps must equal"),
@@ -95,11 +96,45 @@ def test_steps_are_justified_by_a_chain_and_never_by_themselves(tmp_path: Path, 
         return "".join(more.format(n).replace(f"other{n}", f"other{k}") for k, n in enumerate(steps))
 
     read = config.read_study(study(tmp_path), [])
-    assert config.total_steps(read, read.arm("maskrcnn")) == 8
+    assert budgets.total_steps(read, read.arm("maskrcnn")) == 8
     config.read_study(study(tmp_path, front=front, back=arms(8)), [])
     for wrong in ((100,), (100, 100)):
         with pytest.raises(ConfigError, match=r"steps must equal .* together \(8\)\. Got 100 in 'other0'"):
             config.read_study(study(tmp_path, front=front, back=arms(*wrong)), [])
+
+
+UNEQUAL = '[[arms]]\nname = "other"\nmodel = "maskrcnn"\n'
+
+
+def test_an_arm_may_have_another_budget_for_a_stated_reason(tmp_path: Path) -> None:
+    more = f'{UNEQUAL}train = {{ steps = 2, batch = 3, patch_px = [32, 32] }}\nunequal = "learning curve"\n'
+    more += '[[arms]]\nname = "applied"\nrun = "other"\nconfig = { combine = "mean" }\n'
+    read = config.read_study(study(tmp_path, front="seeds = [0, 1]\n", back=more), [])
+    what = "2 steps instead of 4, batch 3 instead of 2, patch_px (32, 32) instead of None (learning curve)"
+    assert budgets.unequal(read) == {"other": what, "applied": what}
+    assert budgets.unequal(config.read_study(study(tmp_path), [])) == {}
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ('unequal = "no reason"', "must be said of an evaluated arm whose steps"),
+        ('train = { steps = 2 }\nunequal = ""', "unequal: String should have at least 1"),
+        ('train = { steps = 2 }\nunequal = "x"\nevaluate = false', "must be said of an evaluated arm"),
+        ('train = { steps = 2 }\nunequal = "x"\nconfig = { norm = "group" }', "must share 'norm'"),
+    ],
+)
+def test_a_reason_must_be_one_and_excuses_the_budget_only(tmp_path: Path, arm: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config.read_study(study(tmp_path, back=f"{UNEQUAL}{arm}\n"), [])
+
+
+def test_an_unequal_chain_justifies_no_other_arms_steps(tmp_path: Path) -> None:
+    # From pretrain: 4 + 6 = 10 steps, on purpose. Ten steps from random weights without a word are none the better.
+    first = f'{UNEQUAL}init = "arm:pretrain"\ntrain = {{ steps = 6 }}\nunequal = "longer"\n'
+    second = UNEQUAL.replace("other", "another") + "train = { steps = 10 }\n"
+    with pytest.raises(ConfigError, match=r"together \(8\)\. Got 10 in 'another'; perhaps say why: unequal ="):
+        config.read_study(study(tmp_path, back=first + second), [])
 
 
 def test_a_norm_holds_for_what_an_arm_begins_from(tmp_path: Path) -> None:
@@ -119,7 +154,14 @@ def test_one_run_cannot_begin_from_those_of_folds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ['view = { encoding = "picture" }', "train = { steps = 4 }", 'init = "arm:unet"', 'split = "slices"']
+    "said",
+    [
+        'unequal = "learning curve"',
+        'view = { encoding = "picture" }',
+        "train = { steps = 4 }",
+        'init = "arm:unet"',
+        'split = "slices"',
+    ],
 )
 def test_what_only_training_could_heed_is_refused_elsewhere(tmp_path: Path, said: str) -> None:
     for kind in ('run = "maskrcnn"', 'predictions = "there"'):

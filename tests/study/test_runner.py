@@ -1,11 +1,15 @@
 """Stages by key: what is done stays, what a change makes stale is moved away, what fails stops only what needs it."""
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from missrate.core import store
 from missrate.core.errors import DataError, LockedError, MissrateError, ProvenanceError
+from missrate.core.timing import read_timing
 from missrate.engine import Task
 from missrate.study import runner
 from missrate.study.runner import Event
@@ -36,7 +40,7 @@ def go(stages: list[Stage], out: Path) -> list[str]:
     def watch(event: Event) -> None:
         if event.kind == "ended":
             ended.append(event.stage)
-        assert 0 <= event.done <= 1
+        assert 0 <= event.done <= event.of or event.kind == "ticked"
 
     runner.run(stages, out, workers=0, watch=watch)
     return ended
@@ -116,3 +120,54 @@ def test_until_takes_a_room_and_all_that_it_needs(tmp_path: Path) -> None:
 def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     with store.lock(tmp_path), pytest.raises(LockedError, match="in use by another missrate process"):
         go(chain(tmp_path), tmp_path)
+
+
+def spend(target: Path) -> None:
+    """A task that has a child work for a fifth of a second."""
+    code = "import time\nwhile time.process_time() < 0.2: pass"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    store.write_text(target, "done")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_each_stage_keeps_what_its_tasks_took_children_included(tmp_path: Path, workers: int) -> None:
+    targets = [tmp_path / "busy" / f"{k}.txt" for k in range(2)]
+    tasks = [Task(f"busy{k}", spend, {"target": target}) for k, target in enumerate(targets)]
+    busy = Stage("busy", (), "c", ("busy",), lambda: tasks, lambda: targets)
+    runner.run([busy], tmp_path, workers=workers, watch=lambda _: None)
+    cost = read_timing(tmp_path)["busy"]
+    assert cost.tasks == 2 and cost.cpu_seconds >= 0.4 and cost.seconds > 0
+    runner.run([busy], tmp_path, workers=workers, watch=lambda _: None)
+    assert read_timing(tmp_path)["busy"] == cost  # what is done costs nothing more
+    targets[0].unlink()
+    runner.run([busy], tmp_path, workers=workers, watch=lambda _: None)
+    assert read_timing(tmp_path)["busy"].tasks == 2  # made anew, not on top
+
+
+def test_a_stage_waits_for_what_it_comes_after_and_its_key_does_not(tmp_path: Path) -> None:
+    late = replace(stage(tmp_path, "late", "x"), after=("check", "elsewhere"))
+    ended = go([late, stage(tmp_path, "check", "y")], tmp_path)
+    assert ended == ["check", "late"]
+    assert go([late], tmp_path) == []
+    failing = replace(stage(tmp_path, "other", "x"), after=("bad",))
+    with pytest.raises(MissrateError, match=r"1 stage\(s\) could not finish"):
+        go([failing, stage(tmp_path, "bad", "fail")], tmp_path)
+    assert not (tmp_path / "other").exists()
+
+
+def test_events_say_how_much_of_the_stage_that_runs_is_done(tmp_path: Path) -> None:
+    told: list[tuple[str, str, float, int]] = []
+    runner.run(
+        [stage(tmp_path, "one", "a", parts=2)],
+        tmp_path,
+        workers=0,
+        watch=lambda e: told.append((e.kind, e.stage, e.done, e.of)) if e.kind != "ticked" else None,
+    )
+    assert told == [
+        ("begun", "one", 0, 2),
+        ("started", "one", 0, 2),
+        ("finished", "one", 1, 2),
+        ("started", "one", 1, 2),
+        ("finished", "one", 2, 2),
+        ("ended", "one", 2, 2),
+    ]

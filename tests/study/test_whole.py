@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,15 @@ def test_every_stage_is_done_and_a_second_run_does_nothing(undisturbed: tuple[Pa
     states = runner.status(plan(config.read_study(study, []), out), out)
     assert {s.state for s in states} == {"done"}
     assert run(study, out) == []
+
+
+def test_status_tells_the_wall_and_cpu_time_of_each_stage(undisturbed: tuple[Path, Path]) -> None:
+    study, out = undisturbed
+    lines = front.status(study, out, assign=[], as_json=False).splitlines()
+    assert re.fullmatch(r"done +train/unet +[\d.]+ s, CPU [\d.]+ s", next(x for x in lines if "train/unet" in x))
+    assert re.fullmatch(r"Spent on them: .*, CPU .*", lines[-1])
+    run = store.read_json(out / "runs" / "unet" / "all" / "seed0" / "timing.json")
+    assert run["steps"] == 4 and run["cpu_seconds"] > 0 and run["seconds"] > 0
 
 
 def test_a_report_title_retrains_nothing(undisturbed: tuple[Path, Path]) -> None:

@@ -61,9 +61,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_holds_what_its_readers_need(undisturbed: Path) -> None:
-    assert {path.name for path in undisturbed.iterdir()} == {*RESULTS, "timing.json", "tensorboard"}
+    assert {path.name for path in undisturbed.iterdir()} == {*RESULTS, "timing.json", "tensorboard", "tiny.py"}
     # The largest slice of the cohort: prediction pads to what training saw.
-    assert read_recipe(undisturbed / "recipe.toml") == drawn.recipe(patch_px=(16, 20))
+    assert read_recipe(undisturbed / "recipe.toml") == drawn.recipe(patch_px=(16, 20)).pinned(Path()).placed(
+        undisturbed
+    )
     provenance = store.read_json(undisturbed / "provenance.json", store.PROVENANCE)
     assert provenance["patients"] == {} and provenance["precision"] == "32-true"
     assert provenance["versions"].keys() == {"python", "missrate", "numpy", "torch", "torchvision"}
@@ -110,8 +112,8 @@ def test_a_training_killed_at_any_point_ends_with_the_same_bytes(tmp_path: Path)
     subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parents[2])
     wanted = hashes(tmp_path / "undisturbed")
     killed = sorted(path.name for path in tmp_path.iterdir() if path.name != "undisturbed")
-    # Two snapshots, four files and the weights; before-8 and after-8 found no such point.
-    assert len(killed) == 2 * (7 + 1)
+    # Two snapshots, the model's own file, four others and the weights; before-9 and after-9 found no such point.
+    assert len(killed) == 2 * (8 + 1)
     assert {name: hashes(tmp_path / name) for name in killed} == dict.fromkeys(killed, wanted)
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".") or path.name == state.STATE]
 

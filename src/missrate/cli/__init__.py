@@ -58,13 +58,15 @@ def run(  # noqa: PLR0917 - typer calls it by name
     assign: Assign = None,
     workers: Workers = None,
     offline: Offline = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the stages and what they would cost.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the stages, their cost, and what would fail.")
+    ] = False,
 ) -> None:
     """Prepare, split, train every arm, predict, evaluate, calibrate, compare, report; resumes where it stopped."""
     from missrate.study import front
 
     if dry_run:
-        typer.echo(front.dry_run(study, out, assign=assign or []))
+        typer.echo(front.dry_run(study, out, assign=assign or [], offline=offline))
     else:
         typer.echo(front.run(study, out, assign=assign or [], workers=workers, offline=offline))
 

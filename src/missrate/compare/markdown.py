@@ -46,7 +46,7 @@ def _rates(value: Json) -> list[list[str]]:
     rows = [head + (["lesion, over seeds"] if several else [])]
     for name in value["arms"]:
         rates = value["rates"][name]
-        row = [name, _threshold(value["points"][name])]
+        row = [_named(value, name), _threshold(value["points"][name])]
         row += [_spread(rates.get(metric), 100.0, ".1f") for metric in SHARES.values()]
         row.append(_spread(rates.get("false_positives_per_scan"), 1.0, ".2f"))
         rows.append(row + ([_over_seeds(rates.get("lesion_miss_rate"))] if several else []))
@@ -57,10 +57,15 @@ def _differences(value: Json) -> list[list[str]]:
     rows = [[f"arm minus {value['against']}", "lesions missed, points", "p (Holm)", "least p", "verdict"]]
     for name, comparison in value["comparisons"].items():
         if "reason" in comparison:
-            rows.append([name, UNDEFINED, "", "", comparison["reason"]])
+            rows.append([_named(value, name), UNDEFINED, "", "", comparison["reason"]])
             continue
-        rows.append([name, *_tested(comparison["metrics"]["lesion_miss_rate"]["pooled"])])
+        rows.append([_named(value, name), *_tested(comparison["metrics"]["lesion_miss_rate"]["pooled"])])
     return rows
+
+
+def _named(value: Json, arm: str) -> str:
+    """An arm that was given another budget on purpose is marked wherever it stands in a table."""
+    return f"{arm} (unequal budget)" if arm in value.get("unequal", {}) else arm
 
 
 def _subgroups(value: Json) -> list[list[str]]:

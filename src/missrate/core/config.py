@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from missrate.core.errors import ConfigError
+from missrate.core.own import without_places
 
 
 class Frozen(BaseModel):
@@ -65,8 +66,11 @@ def override(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
 
 
 def fingerprint(value: object) -> str:
-    """SHA-256 of a value's canonical JSON: equal values give equal hashes, whatever the order of their keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    """SHA-256 of a value's canonical JSON: equal values give equal hashes, whatever the order of their keys.
+
+    Own files (see ``core.own``) count by name and hash, wherever they lie.
+    """
+    text = json.dumps(without_places(value), sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

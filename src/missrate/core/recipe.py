@@ -1,13 +1,16 @@
 """A recipe: all that is needed to train one model, and, beside its weights, to rebuild it."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
+from missrate.core import own
 from missrate.core.config import Frozen, parse, read_toml
+from missrate.core.errors import ConfigError
 from missrate.core.view import View
 
 INIT = re.compile(r"random|(backbone|full|arm):\S.*")
@@ -97,10 +100,46 @@ class Recipe(Frozen):
         return init
 
     def to_toml(self) -> str:
-        """The resolved recipe as text; values that are None are left out, as TOML has no word for them."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+        """The resolved recipe as text; values that are None are left out, as TOML has no word for them.
+
+        Own files stand there by name and hash, without their place.
+        """
+        return tomli_w.dumps(own.without_places(self.model_dump(mode="json", exclude_none=True)))
+
+    def own_files(self) -> list[str]:
+        """The model and the loss where they are the user's own files, as they were pinned (``core.own``); sorted.
+
+        Raises ConfigError for two different files of one name: both are copied into the run.
+        """
+        members = {self.model, str((self.loss or {}).get("name", ""))}
+        found = sorted({own.identity(name): name for name in members if own.is_own(name)}.values())
+        if len({own.path_of(name).name for name in found}) < len(found):
+            raise ConfigError(
+                f"The own files of arm {self.arm!r} must differ in name. Got {own.path_of(found[0]).name} twice, as "
+                "model and as loss, with different contents."
+            )
+        return found
+
+    def placed(self, folder: Path) -> "Recipe":
+        """The same recipe, whose own files are those in ``folder``; their hashes stay as they are."""
+        return self._with_members(lambda name: own.placed(name, folder))
+
+    def pinned(self, folder: Path) -> "Recipe":
+        """The same recipe, whose own files below ``folder`` are pinned. Raises as ``own.pinned``."""
+        return self._with_members(lambda name: own.pinned(name, folder))
+
+    def _with_members(self, change: Callable[[str], str]) -> "Recipe":
+        loss = self.loss and {key: change(str(value)) if key == "name" else value for key, value in self.loss.items()}
+        return self.model_copy(update={"model": change(self.model), "loss": loss})
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe beside a run's weights. Raises ConfigError."""
-    return parse(Recipe, read_toml(path), where=str(path))
+    """The recipe beside a run's weights; its own files lie there, too. Raises ConfigError.
+
+    An own file without a hash is refused: nobody knows whether it is what the weights were trained with.
+    """
+    recipe = parse(Recipe, read_toml(path), where=str(path))
+    nameless = [name for name in recipe.own_files() if own.sha256_of(name) is None]
+    if nameless:
+        raise ConfigError(f"{path} must say the hash of its own files, FILE.py#sha256=<hex>. Got {nameless[0]}.")
+    return recipe.placed(path.parent)

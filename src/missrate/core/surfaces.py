@@ -94,7 +94,7 @@ def surfels_of(distances: SurfaceDistances) -> Pair:
     if distances.surfel is None:
         raise InputError(
             f"Distances by area must be asked for before the scans are measured. Got border voxels only at threshold "
-            f"{threshold_of(distances.level):g}; perhaps a metric by voxels."
+            f'{threshold_of(distances.level):g}; perhaps the metric must say NEEDS = "surfels", or be one by voxels.'
         )
     return distances.surfel
 

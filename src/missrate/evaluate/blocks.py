@@ -6,14 +6,13 @@ Shapes: B resamples, P patients in sorted order.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from missrate.core import catalog
+from missrate.core import catalog, own
 from missrate.core.case import CaseStatistics
 from missrate.core.errors import InputError
 from missrate.core.intervals import (
@@ -55,9 +54,10 @@ class Metric:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Of "voxels", "distances" and "scores" those without which it is undefined."""
+        """Of "voxels", "distances", "surfels" and "scores" those without which it is undefined."""
         needs: str | tuple[str, ...] = getattr(self.module, "NEEDS", ())
-        return (needs,) if isinstance(needs, str) else needs
+        stated = (needs,) if isinstance(needs, str) else tuple(needs)
+        return (*stated, "distances") if "surfels" in stated else stated  # areas come with the distances
 
     @property
     def values(self) -> Range:
@@ -68,22 +68,36 @@ class Metric:
 def shelf(wanted: Sequence[str] = (), tolerances_mm: Sequence[float] = (2.0,)) -> list[Metric]:
     """The metrics that are always measured, and those ``wanted`` by name; one with a tolerance once for each.
 
-    Raises UnknownNameError for a name that is not on the shelf.
+    Raises UnknownNameError for a name that is not on the shelf, InputError for an own file of which the name in results
+    is taken, and errors of own files as ``catalog.load``.
     """
     names = catalog.names("metrics")
-    own = [name for name in wanted if name not in names]
+    further = [name for name in dict.fromkeys(wanted) if name not in names]
     result = []
-    for name in [*names, *own]:
+    for name in [*names, *further]:
         module = catalog.load("metrics", name)
         if not getattr(module, "DEFAULT", True) and name not in wanted:
             continue
         if not hasattr(module, "PARAMETER"):
-            result.append(Metric(Path(name).stem, module, module.measure))
+            result.append(Metric(own.stem(name), module, module.measure))
             continue
         for tolerance_mm in tolerances_mm:
             measure = partial(module.measure, **{module.PARAMETER: tolerance_mm})
-            result.append(Metric(f"{Path(name).stem}_{tolerance_mm:g}mm", module, measure))
+            result.append(Metric(f"{own.stem(name)}_{tolerance_mm:g}mm", module, measure))
+    _require_own_names(result)
     return result
+
+
+def needs_surfels(wanted: Sequence[str]) -> bool:
+    """Whether a metric that is asked for needs distances by area, which cost more. Raises as ``shelf``."""
+    return any("surfels" in metric.needs for metric in shelf(wanted))
+
+
+def _require_own_names(metrics: list[Metric]) -> None:
+    names = [metric.name for metric in metrics]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"Metrics must have different names. Got {twice[0]} twice; perhaps rename your own file.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ A member has ``UNIT``, ``BETTER`` ("lower" or "higher"), ``LEVEL`` and ``measure
 "case" ``measure(case, at, matching)``, "patient" ``measure(cases_of_one_patient, at, matching)``, "cohort"
 ``measure(cases, at, matching, weight_per_patient)``; ``at`` is a level of ``core.quantise``. Optional:
 
-NEEDS       "voxels", "distances" or "scores", or a tuple: without them the metric is undefined, with that reason
+NEEDS       "voxels", "distances", "surfels" (distances by area) or "scores", or a tuple: without them the metric is
+            undefined, with that reason
 DEFAULT     False: measured only where it is asked for by name
 PARAMETER   the name of a further argument of ``measure``, such as "tolerance_mm"; the name in results ends in its value
 ``measure_each(sweep, weights)``  a cohort metric over all thresholds, for many weightings of one ``core.sweep.Sweep``

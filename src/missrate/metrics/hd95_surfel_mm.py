@@ -8,7 +8,7 @@ UNIT = "mm"
 RANGE = AMOUNT
 BETTER = "lower"
 LEVEL = "case"
-NEEDS = "distances"
+NEEDS = "surfels"
 DEFAULT = False
 
 

@@ -6,7 +6,7 @@ from missrate.core.types import Matching
 UNIT = "share of surface area"
 BETTER = "higher"
 LEVEL = "case"
-NEEDS = "distances"
+NEEDS = "surfels"
 DEFAULT = False
 PARAMETER = "tolerance_mm"
 

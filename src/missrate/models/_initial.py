@@ -70,6 +70,24 @@ def require_weights(init: str, *, offline: bool, folder: Path = Path()) -> None:
         _from(source, offline=offline, folder=folder)
 
 
+def to_be_fetched(init: str) -> bool:
+    """Whether ``init`` names weights of torchvision that are not in torch's cache. Raises ConfigError for no name."""
+    part, _, source = init.partition(":")
+    if part not in ("backbone", "full") or FILE.fullmatch(source):
+        return False
+    return not _cached(_named(source)).is_file()
+
+
+def require_fit(model: nn.Module, init: str, parent: nn.Module) -> None:
+    """Loads the random weights of the ``parent`` that ``init`` (an arm) names. Raises ConfigError where none fits."""
+    _load(model, "arm", parent.state_dict(), init)
+
+
+def _cached(weights: Any) -> Path:
+    """Where torch keeps weights of torchvision."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+
+
 def _from(source: str, *, offline: bool, folder: Path) -> tuple[Weights, str]:
     """The tensors, and the hash of their file."""
     file = FILE.fullmatch(source)
@@ -92,7 +110,7 @@ def _from_file(file: re.Match[str], folder: Path) -> tuple[Weights, str]:
 def _from_torchvision(name: str, *, offline: bool) -> tuple[Weights, str]:
     """Through torchvision's own download and cache; its file is hashed again, as a cached one is not by torch."""
     weights = _named(name)
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    cached = _cached(weights)
     if not cached.is_file():
         if offline:
             raise ConfigError(f"{name} must lie at {cached} to be used offline. Put {weights.url} there.")

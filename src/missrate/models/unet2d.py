@@ -17,6 +17,8 @@ from missrate.core.errors import ConfigError
 from missrate.models._resnet import begin, freeze, standardise
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+DEFAULT_LOSS = "dice_ce"
+"""Of an arm that names none; a literal, since it is read without importing torch."""
 STRIDE = 32
 """The encoder halves five times; other sizes are padded up to a multiple and cropped back."""
 

@@ -51,7 +51,8 @@ class Loaded:
 def load_run(run: Path, recipe: Recipe | None = None) -> Loaded:
     """The model of a finished run; the two loaded last are kept as long as their weights do not change on disk.
 
-    ``recipe`` replaces the run's own, with other predict settings or another way to combine instances. Raises
+    ``recipe`` replaces the run's own, with other predict settings or another way to combine instances. Own files of
+    either are those beside the weights, which must have the hash that the recipe says. Raises
     StoreError for weights that are absent, damaged or of another model, and ConfigError for a recipe.
     """
     weights = run / checkpoint.WEIGHTS
@@ -59,7 +60,7 @@ def load_run(run: Path, recipe: Recipe | None = None) -> Loaded:
         raise StoreError(f"{run} must be a finished run. Got no {checkpoint.WEIGHTS}; perhaps it is still training.")
     own = read_recipe(run / "recipe.toml")
     patch_px = own.train.patch_px or (1, 1)
-    return _load(weights.resolve(), weights.stat().st_mtime_ns, (recipe or own).model_dump_json(), patch_px)
+    return _load(weights.resolve(), weights.stat().st_mtime_ns, (recipe or own).placed(run).model_dump_json(), patch_px)
 
 
 @lru_cache(maxsize=2)

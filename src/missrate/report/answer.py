@@ -70,7 +70,8 @@ def _summary(material: Material) -> list[str]:
         f"Of {len(blocks)} arms, {_some(fewer, 'fewer')}, {_some(more, 'more')}, and {rest} are not separable from it: "
         f"{material.comparison['patients']} patients cannot tell them apart, which does not make them equal."
     )
-    return lines
+    told = [f"{arm.name} had another budget on purpose: {arm.unequal}." for arm in material.arms if arm.unequal]
+    return [*lines, *told]
 
 
 def _lesions(comparison: Json) -> Json | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from missrate.core.intervals import FEW_SAID
+from missrate.core.own import short
 from missrate.report.material import Arm, Material
 from missrate.report.words import (
     Cell,
@@ -47,7 +48,9 @@ def flow(material: Material) -> list[tuple[str, list[Box]]]:
     for name, manifest in material.manifests.items():
         cases, refused = manifest["cases"], material.refused[name]
         reasons = [f"{row['case_id']}: {row['reason']}" for row in refused]
-        found = Box(len(cases) + len(refused), "cases found", [f"reader {material.study['sources'][name]['reader']}"])
+        found = Box(
+            len(cases) + len(refused), "cases found", [f"reader {short(material.study['sources'][name]['reader'])}"]
+        )
         used = Box(len(cases), "cases used", _burden(cases))
         rows.append((name, [found, Box(len(refused), "refused", reasons or ["none"]), used]))
     return rows
@@ -204,9 +207,9 @@ def budgets(material: Material) -> Table:
     once = [arm for arm in material.study["arms"] if not arm.get("repeats")]
     for arm in once if any(arm["model"] for arm in once) else []:
         train = material.study["budget"] | arm["train"]
-        name = Cell(
-            arm["name"], () if arm["evaluate"] else ("not evaluated",), "arm", style=material.styles.get(arm["name"])
-        )
+        below = [] if arm["evaluate"] else ["not evaluated"]
+        below += [f"unequal: {arm['unequal']}"] if arm.get("unequal") else []
+        name = Cell(arm["name"], tuple(below), "arm", style=material.styles.get(arm["name"]))
         if not arm["model"]:
             rows.append(
                 [name, text_cell(f"uses the run of {arm['run']}" if arm["run"] else "predicted elsewhere", span=9)]
@@ -224,7 +227,7 @@ def budgets(material: Material) -> Table:
             train["batch"],
             len(runs) * (1 + again.count(arm["name"])),
         )
-        told = (arm["model"], loss, _initial(arm["init"]), *own)
+        told = (short(arm["model"]), short(loss), _initial(arm["init"]), *own)
         cells = [*map(text_cell, told[:3]), *map(number_cell, numbers), *map(text_cell, told[3:])]
         rows.append([name, *cells])
     read = (
@@ -232,6 +235,8 @@ def budgets(material: Material) -> Table:
         "pretrained arm also with one from random weights that trained as long in total. The last weights are "
         "used; none were selected."
     )
+    if any(arm.get("unequal") for arm in once):
+        read += " An unequal budget was given on purpose, for the reason below the arm's name."
     head = ["arm", "model", "loss", "initial weights", "steps", "total steps", "batch", "runs", "device", "precision"]
     return Table("Budgets", head, rows, read, [])
 

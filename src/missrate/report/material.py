@@ -43,6 +43,7 @@ class Arm:
     summary: Json
     lesions: list[dict[str, str]]
     style: Style
+    unequal: str = ""  # what of its budget was another one on purpose, and why
 
     @property
     def point(self) -> Json:
@@ -179,8 +180,9 @@ def read(
     used = {name: store.Prepared(path) for name, path in prepared.items() if (path / "manifest.json").exists()}
     compared = _first_seeds(store.read_json(comparison))
     styles = _styles([*summaries, *(name for name in runs if name not in summaries)], compared["against"])
+    unequal = compared.get("unequal", {})
     arms = [
-        Arm(name, name in NULL_ARMS, store.read_json(path), _rows(lesions[name]), styles[name])
+        Arm(name, name in NULL_ARMS, store.read_json(path), _rows(lesions[name]), styles[name], unequal.get(name, ""))
         for name, path in summaries.items()
     ]
     return Material(

@@ -189,6 +189,7 @@ def _many(count: int) -> str:
 def arm_cell(arm: Arm, reference: str | None = None) -> Cell:
     """The name of an arm with its colour."""
     below = ("reference",) if arm.name == reference else ("null arm",) if arm.null else ()
+    below = (*below, "unequal budget") if arm.unequal else below
     return Cell(arm.name, below, "arm", style=arm.style)
 
 

@@ -41,6 +41,11 @@ class SplitConfig(Frozen):
                 raise ValueError(f"parts must be among {', '.join(PARTS)}, not {part!r}")
             if amount < 0:
                 raise ValueError(f"parts.{part} must not be negative")
+        amounts = list((self.parts or {}).values())
+        if any(amount != int(amount) for amount in amounts) and abs(sum(amounts) - 1.0) > 1e-9:
+            raise ValueError(
+                f"parts must be shares that sum to 1, or numbers of patients; they sum to {sum(amounts):g}"
+            )
         if self.parts is not None and not self.parts.get("test"):
             raise ValueError("parts must give test at least one patient")
         return self
@@ -76,6 +81,12 @@ def split(manifest_path: Path, config: SplitConfig, out: Path) -> None:
         patients = {patient: places[index] for patient, index in assigned.items()}
     value = {"schema": store.SPLIT, "manifest": store.hash_file(manifest_path), "seed": config.seed}
     store.write_json(out, value | {"folds": config.folds, "patients": patients, "cases": cases})
+
+
+def require_enough(config: SplitConfig, patients: int) -> None:
+    """Raise ConfigError where so many patients cannot be split as ``config`` says."""
+    if config.file is None:
+        _targets(config, patients)
 
 
 def assign(burden: dict[str, float], targets: list[int], *, seed: int) -> dict[str, int]:

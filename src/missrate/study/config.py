@@ -7,7 +7,6 @@ from pydantic import Field, field_validator, model_validator
 
 from missrate import split as splitting
 from missrate.calibrate import Certify, Target
-from missrate.core import catalog
 from missrate.core.config import Frozen, override, parse, read_toml
 from missrate.core.errors import ConfigError
 from missrate.core.ladder import Rung
@@ -15,6 +14,7 @@ from missrate.core.recipe import PredictConfig, Recipe, TrainConfig
 from missrate.core.types import SAFE_ID, LabelMeaning
 from missrate.core.view import View
 from missrate.split import SplitConfig
+from missrate.study import budgets, members
 from missrate.study.sources import LARDER, SourceConfig, anchored
 
 NULL_ARMS = ("nothing", "everything", "location_prior")
@@ -27,7 +27,8 @@ class ArmConfig(Frozen):
     the "*" in ``name`` becomes the folder's name. ``reader`` names their format, which otherwise is recognised, and
     ``labels`` what their numbers mean, where that is not what the source's mean or their ``dataset.json`` says.
     ``view``: what differs from the study's in how HU become a model's image. ``split`` "slices" is a fault on purpose,
-    see ``leak``. ``seed`` and ``repeats`` are set where a study has ``seeds``: this arm is that one, trained again.
+    see ``leak``. ``unequal``: why it is trained with another budget than the others, on purpose. ``seed`` and
+    ``repeats`` are set where a study has ``seeds``: this arm is that one, trained again.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ArmConfig(Frozen):
     reader: str | None = None
     labels: LabelMeaning | None = None
     evaluate: bool = True
+    unequal: str | None = Field(default=None, min_length=1)
 
     @field_validator("name")
     @classmethod
@@ -60,7 +62,7 @@ class ArmConfig(Frozen):
         if sum(value is not None for value in (self.model, self.run, self.predictions)) != 1:
             raise ValueError("must have exactly one of model, run, predictions")
         if self.model is None:
-            own = {"loss", "init", "source", "train", "view", "split"}
+            own = {"loss", "init", "source", "train", "view", "split", "unequal"}
             stated = sorted(
                 key
                 for key in own
@@ -260,9 +262,10 @@ class StudyConfig(Frozen):
 
 
 def read_study(path: Path, assignments: list[str], *, offline: bool = False) -> StudyConfig:
-    """The checked study. Raises ConfigError or UnknownNameError, before anything runs."""
+    """The checked study; its own files are pinned. Raises ConfigError or UnknownNameError, before anything runs."""
     study = parse(StudyConfig, override(read_toml(path), assignments), where=path.name)
     folder = path.resolve().parent
+    study = members.pinned(study, folder)
     if study.split is not None:
         study = study.model_copy(update={"split": splitting.resolved(study.split, folder)})
     sources = {
@@ -274,51 +277,8 @@ def read_study(path: Path, assignments: list[str], *, offline: bool = False) -> 
     if study.split is None and len(sources) == 1:
         study = study.of(next(iter(sources)))
     parse(StudyConfig, study.model_dump(), where=path.name)  # the names of arms that were found must differ, too
-    for source in study.sources.values():
-        catalog.load("readers", source.reader)
-    for arm in study.arms:
-        if arm.model and not arm.model.endswith(".py") and arm.model not in catalog.names("models"):
-            catalog.load("models", arm.model)  # raises with the near name; a known one is not imported here
-        loss = (arm.loss or {}).get("name")
-        if loss and not loss.endswith(".py") and loss not in catalog.names("losses"):
-            catalog.load("losses", loss)
-    _require_equal_budgets(study)
+    budgets.require_equal(study)
     return study
-
-
-def total_steps(study: StudyConfig, arm: ArmConfig) -> int:
-    """The steps of an arm's own training and of every arm that its initial weights come from."""
-    return sum(study.recipe(each).train.steps for each in _chain(study, arm))
-
-
-def _chain(study: StudyConfig, arm: ArmConfig) -> list[ArmConfig]:
-    """The arm, the one that its initial weights come from, and so on: weights mean nothing under another norm."""
-    return [arm, *(_chain(study, study.arm(arm.init[4:])) if arm.init.startswith("arm:") else [])]
-
-
-def _require_equal_budgets(study: StudyConfig) -> None:
-    """Evaluated arms must be comparable: one batch size, one norm, steps equal to the budget or a whole chain's."""
-    trained = [arm for arm in study.arms if arm.model and arm.evaluate and arm.repeats is None]
-    totals = {arm.name: total_steps(study, arm) for arm in trained if arm.init.startswith("arm:")}
-    for arm in trained:
-        recipe = study.recipe(arm)
-        for key in ("batch", "patch_px"):
-            mine, shared = getattr(recipe.train, key), getattr(study.budget, key)
-            if mine != shared:
-                raise ConfigError(f"Arms must share [budget] {key} {shared}. Got {mine}: {arm.name!r}.")
-        others = {total for name, total in totals.items() if name != arm.name}
-        if recipe.train.steps not in {study.budget.steps, *others}:
-            raise ConfigError(
-                f"An arm's steps must equal [budget] steps = {study.budget.steps}, or the steps of another arm and of "
-                f"the arm that it begins from together ({', '.join(map(str, sorted(others))) or 'there is none'}). "
-                f"Got {recipe.train.steps} in {arm.name!r}."
-            )
-    for key, default in (("norm", "batch"), ("trainable_stages", 5)):  # the model's own defaults: torch stays away
-        chain = {one.name: one for arm in trained for one in _chain(study, arm) if key == "norm" or one is arm}
-        recipes = [study.recipe(arm) for arm in chain.values() if arm.model == "maskrcnn"]
-        values = {recipe.config.get(key, default) for recipe in recipes}
-        if len(values) > 1:
-            raise ConfigError(f"Mask R-CNN arms of one study must share {key!r}. Got {sorted(map(str, values))}.")
 
 
 def _expanded(arm: ArmConfig, folder: Path, sources: list[str]) -> list[ArmConfig]:

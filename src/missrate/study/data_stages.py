@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 def prepare(layout: Layout, source: str) -> Stage:
     config, folder = layout.study.sources[source], layout.prepared(source)
     images = layout.study.trains
-    meaning, entries = sources.meaning_of(config), sources.find(config, images=images)
+    meaning, entries = sources.meaning_of(config), layout.entries(source)
     if said := sources.said_of(config):
         logger.warning("[sources.%s] %s", source, said)
 

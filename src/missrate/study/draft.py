@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from missrate.core import store
+from missrate.core import own, store
 from missrate.core.errors import InputError
 from missrate.study import estimate, intake
 from missrate.study.runner import default_workers
@@ -64,9 +64,10 @@ def _head(named: str, found: Json) -> str:
 def _source(named: str, name: str, source: SourceConfig, found: Json, out: Path) -> str:
     labels = {key: values for key, values in found["labels"].items() if values}
     toml = ", ".join(f"{key} = {json.dumps(values)}" for key, values in labels.items())
+    reader = str(own.path_of(source.reader)) if own.is_own(source.reader) else source.reader
     lines = [
         f"[sources.{name}]",
-        f'reader = "{source.reader}"',
+        f"reader = {json.dumps(reader)}",
         f"path = {json.dumps(_from(out, named))}",
         f"{f'labels = {{ {toml} }}':<35} # {found['labels_said'] or 'as you said'}",
     ]

@@ -1,6 +1,7 @@
 """What stages will cost, before they run: rough CPU seconds on one processor of 2024, memory and disk.
 
-Per-image costs were measured once (docs/costs.md says how); they order the work and feed the time left, nothing else.
+Costs of an image and of a case were measured once (docs/costs.md says how). They order the work and stand in the table
+of ``--dry-run``; the time left while a study runs comes from what its own tasks took (``pace``).
 """
 
 from typing import Any
@@ -12,6 +13,8 @@ PIXELS = 128 * 192
 SECONDS_PER_IMAGE = {"unet2d": 0.06, "maskrcnn": 0.055}
 BACKBONE = {"maskrcnn": "resnet50"}  # where none is named; others: ResNet-18
 HEAVIER = {"resnet18": 1.0, "resnet34": 1.6, "resnet50": 4.0}
+CASE_S, EVERYTHING_S = 0.1, 2.0
+"""CPU seconds to measure a case of 256 x 256 x 60 voxels, and one of which everything is predicted."""
 PREDICTION_SHARE = 0.33
 """Predicting an image costs about a third of training on it."""
 
@@ -32,6 +35,11 @@ def predict(recipe: Recipe | None) -> Estimate:
     if recipe is None:
         return Estimate(seconds=3)
     return Estimate(seconds=5 + 500 * PREDICTION_SHARE * _per_image(recipe), memory_mb=1200, disk_mb=5)
+
+
+def evaluate(cases: int, arm: str) -> Estimate:
+    """Statistics of each case; a prediction that fills the scan has a surface and voxels everywhere."""
+    return Estimate(seconds=1 + cases * (EVERYTHING_S if arm == "everything" else CASE_S))
 
 
 def _per_image(recipe: Recipe) -> float:

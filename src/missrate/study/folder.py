@@ -1,13 +1,13 @@
 """Evaluation without a study: anybody's predictions against a folder of references."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from missrate.core import foreign, store
+from missrate.core import catalog, foreign, own, store
 from missrate.core import points as point_files
 from missrate.core.case import CaseStatistics
 from missrate.core.crop import Crop
@@ -18,6 +18,7 @@ from missrate.core.quantise import level_of
 from missrate.core.types import Entry, Matching, OperatingPoint, Points, Prediction, matching_rules
 from missrate.engine import Task
 from missrate.evaluate import files, statistics, summary, tables
+from missrate.evaluate.blocks import shelf
 from missrate.prepare.case import load_reference
 from missrate.prepare.patients import column, with_patients
 from missrate.readers._detect import Source, source_of
@@ -79,6 +80,10 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
     others go on, or with ``stop`` nothing is summarised; predictions of no reference are named. Raises InputError when
     nothing can be evaluated.
     """
+    request = replace(request, metrics=tuple(own.pinned(name, Path()) for name in request.metrics))
+    # Whatever can be wrong with a request is said before the first case is read.
+    chosen = shelf(request.metrics, request.tolerances_mm)
+    request.points()
     references = _source(request.reference, request.reference_reader)
     predictions = _source(request.predictions, request.prediction_reader)
     found = references.entries()
@@ -90,7 +95,6 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
             f"Predictions must be named as the references. Got {_some(sorted(predicted))} for "
             f"{_some([entry.case_id for entry in entries])}."
         )
-    request.points()  # a point that cannot be read stops before anything is measured
     with store.lock(request.out):
         folder = request.out / "statistics"
         earlier = [path for ending in ("npz", "json") for path in folder.glob(f"*.{ending}")]
@@ -100,6 +104,7 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
         asked = folder_labels.of_predictions(predictions, label, request.prediction_label)
         shared = {"request": request, "readers": (references.name, predictions.name), "label": label}
         shared["wanted"] = tuple(sorted(asked.lesion)) or EVERYTHING
+        shared["surfels"] = any("surfels" in metric.needs for metric in chosen)
         counts_anyway = predictions.absent_is_empty or request.missing == "as-misses"
         tasks = [
             Task(entry.case_id, measure, shared | {"entry": entry, "prediction": predicted.get(entry.case_id)})
@@ -108,12 +113,15 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
         ]
         run_cases(tasks, "evaluate", workers)
         said = _judge(request, asked)
-        return _finish(request, entries, predicted, predictions, subgroups, said=said)
+        used = own.identities([*request.metrics, references.name, predictions.name])
+        return _finish(request, entries, predicted, predictions, subgroups=subgroups, said=said, used=used)
 
 
 def _source(named: Path, reader: str | None) -> Source:
-    """A folder, or an archive, which is unpacked once below the current folder."""
-    return source_of(*opened(named, reader or "", data=Path(LARDER)))
+    """A folder, or an archive, which is unpacked once below the current folder; so is an own reader looked up."""
+    if reader:
+        catalog.require_known("readers", reader)
+    return source_of(*opened(named, own.pinned(reader or "", Path()), data=Path(LARDER)))
 
 
 def measure(
@@ -124,6 +132,7 @@ def measure(
     readers: tuple[str, str],
     label: int | None,
     wanted: tuple[int, ...],
+    surfels: bool = False,
 ) -> None:
     """Statistics of one case, or ``<case>.failed.json`` with the reason. A task."""
     written, name = request.out / "statistics" / entry.case_id, entry.case_id
@@ -142,7 +151,7 @@ def measure(
         if lossy and turned is None:
             _require_ras(predictions, prediction)
         placed, about["warning"] = foreign.onto(predicted, reference.grid, turned or "RAS", only_voxel_size=lossy)
-        measured = _measured(request, entry, _mask(reference, label), placed)
+        measured = _measured(request, entry, _mask(reference, label), placed, surfels=surfels)
     except DataError as error:
         store.write_json(written.with_name(f"{name}.failed.json"), about | {"reason": str(error)})
         return
@@ -158,11 +167,12 @@ def _mask(reference: Crop, label: int | None) -> Crop:
     return Crop(lesion, reference.start, reference.grid)
 
 
-def _measured(request: Request, entry: Entry, mask: Crop, placed: Prediction | Points) -> CaseStatistics:
+def _measured(
+    request: Request, entry: Entry, mask: Crop, placed: Prediction | Points, *, surfels: bool
+) -> CaseStatistics:
     who, floor = {"case_id": entry.case_id, "patient_id": entry.patient_id}, level_of(request.floor)
     if isinstance(placed, Points):
         return statistics.measure_points(mask, placed, floor=floor, fold=None, **who)
-    surfels = any("surfel" in metric for metric in request.metrics)
     return statistics.measure_case(
         mask, placed, floor=floor, fold=None, declared=request.declared(), distances_at=None, surfels=surfels, **who
     )
@@ -218,10 +228,12 @@ def _finish(
     entries: list[Entry],
     predicted: dict[str, str],
     predictions: Source,
-    subgroups: dict[str, dict[str, str]],
     *,
+    subgroups: dict[str, dict[str, str]],
     said: dict[str, str],
+    used: dict[str, str],
 ) -> dict[str, Any]:
+    """Writes and gives the summary; ``used`` are the own files that took part, with their hashes."""
     folder = request.out / "statistics"
     rows = [store.read_json(path, ABOUT) for path in sorted(folder.glob("*.failed.json"))]
     failed = [{key: row[key] for key in ("case_id", "reason")} for row in rows]
@@ -247,7 +259,7 @@ def _finish(
             *({"case_id": row["case_id"], "warning": row["warning"]} for row in about if row["warning"]),
             *({"case_id": case_id, "warning": text} for case_id, text in said.items()),
         ],
-        inputs={kind: _together([row[kind] for row in about]) for kind in ("reference", "predictions")},
+        inputs={kind: _together([row[kind] for row in about]) for kind in ("reference", "predictions")} | used,
         floor=request.floor,
         metrics=request.metrics,
         tolerances_mm=request.tolerances_mm,

@@ -9,8 +9,9 @@ from missrate.core.config import override, parse
 from missrate.core.errors import ConfigError, DataError, InputError
 from missrate.core.quantise import level_of
 from missrate.core.recipe import read_recipe
+from missrate.core.timing import Cost, duration, read_timing
 from missrate.core.types import LabelMeaning, OperatingPoint
-from missrate.study import config, runner
+from missrate.study import checks, config, runner
 from missrate.study.plan import plan
 from missrate.study.progress import slices_told, watcher
 from missrate.study.sources import SourceConfig, anchored, safe_name
@@ -29,17 +30,23 @@ def run(
     room: str | None = None,
 ) -> str:
     """Brings a study, or its stages up to ``room``, to "done"; gives what the user reads at the end."""
-    out, stages = _plan(study_path, out, assign, offline=offline)
+    study, out, stages = _plan(study_path, out, assign, offline=offline)
     wanted = runner.until(stages, room)
+    if left := [row.stage for row in runner.status(wanted, out) if row.state != "done"]:
+        checks.require_sound(study, left)
     with watcher(wanted) as watch:
         runner.run(wanted, out, workers=runner.default_workers() if workers is None else workers, watch=watch)
     return _outcome(out, wanted)
 
 
-def dry_run(study_path: Path, out: Path | None, *, assign: list[str]) -> str:
-    """The stages that would run, with an estimate of time, memory and disk."""
-    out, stages = _plan(study_path, out, assign)
+def dry_run(study_path: Path, out: Path | None, *, assign: list[str], offline: bool = False) -> str:
+    """The stages that would run, with an estimate of time, memory and disk.
+
+    Raises ConfigError with everything that would fail, as far as it can be known without reading a voxel.
+    """
+    study, out, stages = _plan(study_path, out, assign, offline=offline)
     rows = [s for s in runner.status(stages, out) if s.state != "done"]
+    checks.require_whole(study, [row.stage for row in rows])
     lines = [f"{'stage':<40} {'state':<8} {'CPU min':>8} {'MB each':>8} {'MB disk':>8}"]
     for row in rows:
         cost = row.stage.estimate
@@ -57,14 +64,23 @@ def dry_run(study_path: Path, out: Path | None, *, assign: list[str]) -> str:
 
 
 def status(study_path: Path, out: Path | None, *, assign: list[str], as_json: bool) -> str:
-    """Every stage as done, stale or missing."""
-    out, stages = _plan(study_path, out, assign)
-    states = {row.stage.name: row.state for row in runner.status(stages, out)}
+    """Every stage as done, stale or missing, and what it took: its tasks' wall and CPU time, one after the other."""
+    _, out, stages = _plan(study_path, out, assign)
+    states, costs = {row.stage.name: row.state for row in runner.status(stages, out)}, read_timing(out)
     if as_json:
         return json.dumps(states, indent=1)
     counts = {state: sum(s == state for s in states.values()) for state in ("done", "stale", "missing")}
-    lines = [f"{state:<8} {name}" for name, state in states.items()]
-    return "\n".join([*lines, ", ".join(f"{count} {state}" for state, count in counts.items()) + f" in {out}"])
+    lines = [f"{state:<8} {name:<44} {_spent(costs.get(name))}".rstrip() for name, state in states.items()]
+    total = Cost()
+    for name in states.keys() & costs.keys():
+        total.add(costs[name])
+    lines.append(", ".join(f"{count} {state}" for state, count in counts.items()) + f" in {out}")
+    return "\n".join([*lines, *([f"Spent on them: {_spent(total)}"] if total.tasks else [])])
+
+
+def _spent(cost: Cost | None) -> str:
+    """What a stage's tasks took so far, on the clock and of the processors."""
+    return "" if cost is None else f"{duration(cost.seconds)}, CPU {duration(cost.cpu_seconds)}"
 
 
 def labels_of(*values: list[int] | None, named: str | None) -> LabelMeaning | str | None:
@@ -161,10 +177,12 @@ def _promised(point: OperatingPoint, origin: points.Origin) -> str:
     return told if origin.arm else f"{told}; of a folder, perhaps of another model's predictions"
 
 
-def _plan(study_path: Path, out: Path | None, assign: list[str], *, offline: bool = False) -> tuple[Path, list[Stage]]:
+def _plan(
+    study_path: Path, out: Path | None, assign: list[str], *, offline: bool = False
+) -> tuple[config.StudyConfig, Path, list[Stage]]:
     study = config.read_study(study_path, assign, offline=offline)
     folder = (out or Path(f"missrate-{study_path.stem}")).resolve()
-    return folder, plan(study, folder, offline=offline, folder=study_path.resolve().parent)
+    return study, folder, plan(study, folder, offline=offline, folder=study_path.resolve().parent)
 
 
 def _outcome(out: Path, stages: list[Stage]) -> str:

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from missrate.core import store
+from missrate.core import own, store
 from missrate.core.config import fingerprint
 from missrate.core.types import Entry, LabelMeaning
 from missrate.engine import Task
@@ -56,7 +56,7 @@ def _value(out: Path, name: str, source: SourceConfig, known: LabelMeaning, *, s
     return {
         "schema": CHECK,
         "source": name,
-        "reader": source.reader,
+        "reader": own.identity(source.reader),
         "labels": known.model_dump(),
         "labels_said": said,
         "images": images,

@@ -1,12 +1,13 @@
 """Where a study's files lie and what its split says: the one place that stages ask."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from missrate import split as splitting
-from missrate.core.types import Matching, matching_rules
+from missrate.core.types import Entry, Matching, matching_rules
+from missrate.study import sources
 from missrate.study.config import ArmConfig, StudyConfig
 
 Fold = int | None
@@ -24,6 +25,13 @@ class Layout:
     out: Path
     offline: bool = False
     folder: Path = Path()
+    _entries: dict[str, list[Entry]] = field(default_factory=dict)
+
+    def entries(self, source: str) -> list[Entry]:
+        """Every case of a source, listed once. Raises DataError and ConfigError."""
+        if source not in self._entries:
+            self._entries[source] = sources.find(self.study.sources[source], images=self.study.trains)
+        return self._entries[source]
 
     @cached_property
     def folds(self) -> list[Fold]:

@@ -18,13 +18,13 @@ from missrate.study.stages import Stage, arguments, batched, write_index
 
 
 def recipe(layout: Layout, arm: ArmConfig) -> Stage:
-    """Checks an arm's recipe before anything long runs: models and losses know their keys only once torch is loaded."""
+    """Builds an arm's recipe once, before anything long runs: a model knows only then what it cannot be."""
     value = layout.study.reused(arm) if arm.run else layout.study.recipe(arm)
     out = layout.out / "recipes" / f"{arm.name}.toml"
     name = f"recipe/{arm.name}"
-    tasks = [
-        Task(name, work.check_recipe, arguments(recipe=value, out=out, offline=layout.offline, folder=layout.folder))
-    ]
+    parent = layout.study.recipe(layout.study.arm(value.init[4:])) if value.init.startswith("arm:") else None
+    given = arguments(recipe=value, out=out, parent=parent, offline=layout.offline, folder=layout.folder)
+    tasks = [Task(name, work.check_recipe, given)]
     config = value.model_dump(mode="json")
     return Stage(name, (), config, (f"recipes/{arm.name}.toml",), lambda: tasks, lambda: [out])
 

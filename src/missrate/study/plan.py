@@ -1,5 +1,6 @@
 """A study -> its stages, in an order in which every stage comes after its inputs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from missrate.study import data_stages as data
@@ -33,7 +34,9 @@ def _plan(layout: Layout) -> list[Stage]:
     arms, compared = [*evaluated, *study.null_arms()], [*shown, *study.null_arms()]
     climbed = dict.fromkeys(rung.arm for rung in study.ladder)
     stages = [models.recipe(layout, arm) for arm in study.arms if arm.predictions is None]
-    stages += [data.prepare(layout, source) for source in used]
+    # Whole recipes first: a mistake in one would otherwise be told after hours of preparation.
+    checked = tuple(stage.name for stage in stages)
+    stages += [replace(data.prepare(layout, source), after=checked) for source in used]
     stages.append(data.split(layout, used))
     stages += [data.view(layout, source) for source in used] if study.trains else []
     for arm in study.arms:

@@ -216,7 +216,8 @@ def _told(point: OperatingPoint, facts: dict[str, Any], absent: list[str]) -> st
     lines = [f"{point.name}: {point.target}, on {who}"]
     lines += [f"without a prediction, and left out: {_some(absent)}"] if absent else []
     if threshold is None:
-        return "\n".join([*lines, f"no threshold: {point.reason or 'none is admissible'}"])
+        reason = point.reason or "no threshold was admissible"
+        return "\n".join([*lines, reason if reason.startswith("no ") else f"no threshold: {reason}"])
     lines += [f"threshold {threshold:.6g}", *_on_these(facts)]
     if point.certificate is not None:
         return "\n".join([*lines, *_told_certificate(point.certificate)])

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from missrate.core.types import BytesProgress
-from missrate.study.runner import Clock, Event, Watch
+from missrate.study.pace import Pace, Stages, left
+from missrate.study.runner import Event, Watch
 from missrate.study.stages import Stage
 
 
@@ -18,9 +19,9 @@ def watcher(stages: list[Stage]) -> Iterator[Watch]:
     """What the runner calls with every event while a study runs."""
     if sys.stderr.isatty():
         with _bar() as progress:
-            yield _on_terminal(progress, len(stages))
+            yield on_terminal(progress, len(stages))
     else:
-        yield _in_lines(len(stages))
+        yield in_lines(len(stages))
 
 
 def bytes_told(step: float = 5.0) -> BytesProgress:
@@ -40,12 +41,18 @@ def bytes_told(step: float = 5.0) -> BytesProgress:
 
 
 @contextmanager
-def slices_told(what: str, step: float = 10.0) -> Iterator[Callable[[int, int], None]]:
+def slices_told(
+    what: str, step: float = 10.0, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int], None]]:
     """Tells of slices that are done: a bar on a terminal, elsewhere a line every few seconds, and the time left."""
-    began = told = time.monotonic()
+    pace, told, last = Pace(), clock(), (0, 0.0)
 
     def remaining(done: int, of: int) -> str:
-        return left((time.monotonic() - began) * (of - done) / done) if done else ""
+        nonlocal last
+        if last[0] and done > last[0]:  # the first slices waited for the model to be loaded
+            pace.add(done - last[0], clock() - last[1])
+        last = done, clock()
+        return left(pace.seconds_for(of - done))
 
     if sys.stderr.isatty():
         with _bar() as progress:
@@ -57,19 +64,13 @@ def slices_told(what: str, step: float = 10.0) -> Iterator[Callable[[int, int], 
 
     def tell(done: int, of: int) -> None:
         nonlocal told
-        if time.monotonic() - told >= step:
-            told = time.monotonic()
-            sys.stderr.write(f"{what}: slice {done} of {of}, {remaining(done, of)}\n")
+        words = ", ".join(part for part in (f"{what}: slice {done} of {of}", remaining(done, of)) if part)
+        if clock() - told >= step:
+            told = clock()
+            sys.stderr.write(f"{words}\n")
             sys.stderr.flush()
 
     yield tell
-
-
-def left(seconds: float | None) -> str:
-    """ "12 min left", or nothing while nobody can tell."""
-    if seconds is None:
-        return ""
-    return f"{seconds:.0f} s left" if seconds < 90 else f"{seconds / 60:.0f} min left"
 
 
 def _bar() -> Progress:
@@ -82,31 +83,39 @@ def _bar() -> Progress:
     return Progress(*columns, console=Console(stderr=True))
 
 
-def _on_terminal(progress: Progress, count: int) -> Watch:
-    clock, ended = Clock(), 0
-    bar = progress.add_task("starting", total=1.0)
+def on_terminal(progress: Progress, count: int, clock: Callable[[], float] = time.monotonic) -> Watch:
+    """A bar of the stages that are done, and beside it those under way, each with its own time left."""
+    known, ended = Stages(), 0
+    bar = progress.add_task("starting", total=float(count))
 
     def watch(event: Event) -> None:
         nonlocal ended
         ended += event.kind in ("kept", "ended")
+        known.learn(event, clock())
         if event.kind == "failed":
             progress.console.print(f"failed  {event.stage}: {event.detail}", markup=False)
-        text = f"{ended}/{count} stages  {event.stage} {event.detail}  {left(clock.seconds_left(event.done))}"
-        progress.update(bar, completed=event.done, description=text)
+        text = "; ".join([f"{ended}/{count} stages", *known.told(clock())])
+        progress.update(bar, completed=float(ended), description=text)
 
     return watch
 
 
-def _in_lines(count: int) -> Watch:
-    clock, ended = Clock(), 0
+def in_lines(count: int, step: float = 30.0, clock: Callable[[], float] = time.monotonic) -> Watch:
+    """A line for each stage that ends, and every ``step`` seconds one for those under way."""
+    known, ended, told = Stages(), 0, clock()
 
     def watch(event: Event) -> None:
-        nonlocal ended
+        nonlocal ended, told
         ended += event.kind in ("kept", "ended")
+        known.learn(event, clock())
+        lines = []
         if event.kind in ("kept", "ended", "failed"):
-            remaining = left(clock.seconds_left(event.done))
-            line = f"[{ended}/{count}] {event.kind:<6} {event.stage} {event.detail} {remaining}".rstrip()
-            sys.stderr.write(line + "\n")
+            lines.append(f"[{ended}/{count}] {event.kind:<6} {event.stage} {event.detail}".rstrip())
+        elif clock() - told >= step:
+            lines += [f"[{ended}/{count}] runs   {line}" for line in known.told(clock())]
+        if lines:
+            told = clock()
+            sys.stderr.write("\n".join(lines) + "\n")
             sys.stderr.flush()
 
     return watch

@@ -3,18 +3,18 @@
 from pathlib import Path
 
 from missrate import compare as comparing
-from missrate.core import store
+from missrate.core import own, store
 from missrate.core.errors import ConfigError
 from missrate.core.ladder import SCHEMA as LADDER
 from missrate.core.ladder import Rung
 from missrate.core.points import SCHEMA as POINT
 from missrate.core.types import Entry
 from missrate.engine import Task
-from missrate.evaluate import statistics
+from missrate.evaluate import blocks, statistics
 from missrate.evaluate.summary import ALL
 from missrate.prepare.patients import column
 from missrate.readers._detect import source_of
-from missrate.study import climb, leak, work
+from missrate.study import budgets, climb, estimate, leak, work
 from missrate.study.config import NULL_ARMS
 from missrate.study.layout import Fold, Layout
 from missrate.study.stages import INDEX, Stage, arguments, batched, write_index
@@ -22,6 +22,7 @@ from missrate.study.stages import INDEX, Stage, arguments, batched, write_index
 
 def evaluate(layout: Layout, name: str) -> Stage:
     source, settings = layout.study.partition.source, layout.study.evaluate
+    surfels = blocks.needs_surfels(settings.metrics)
 
     def tasks() -> list[Task]:
         shared = arguments(
@@ -30,7 +31,7 @@ def evaluate(layout: Layout, name: str) -> Stage:
             thresholds=settings.thresholds,
             floor=settings.floor,
             as_misses=settings.missing == "as-misses",
-            surfels=any(metric.endswith(("surfel", "surfel_mm")) for metric in settings.metrics),
+            surfels=surfels,
         )
         return [
             Task(
@@ -46,10 +47,11 @@ def evaluate(layout: Layout, name: str) -> Stage:
         return [write_index(layout.statistics(name), [f"{c}.npz" for f in layout.folds for c in layout.predicted(f)])]
 
     inputs = (f"prepare/{source}", "split", *(layout.predict_name(name, fold) for fold in layout.folds))
-    config = settings.model_dump(include={"thresholds", "floor", "missing", "metrics"})
-    config["floors"] = [statistics.MOST_ACTIVE, statistics.FEW]
+    config = settings.model_dump(include={"thresholds", "floor", "missing"})
+    config |= {"surfels": surfels, "floors": [statistics.MOST_ACTIVE, statistics.FEW]}
     owns = (str(layout.statistics(name).relative_to(layout.out)),)
-    return Stage(f"evaluate/{name}", inputs, config, owns, tasks, finish)
+    cost = estimate.evaluate(len(layout.entries(source)), name)
+    return Stage(f"evaluate/{name}", inputs, config, owns, tasks, finish, cost)
 
 
 def calibrate(layout: Layout, name: str) -> Stage:
@@ -125,6 +127,7 @@ def summarise(layout: Layout, name: str) -> Stage:
             inputs={
                 "reference": store.hash_file(source_manifest),
                 "predictions": store.hash_file(layout.statistics(name) / "index.json"),
+                **own.identities(settings.metrics),
             },
             resamples=settings.resamples,
             floor=settings.floor,
@@ -144,7 +147,7 @@ def summarise(layout: Layout, name: str) -> Stage:
 
 def compare(layout: Layout, arms: list[str]) -> Stage:
     out, settings = layout.out / "comparison" / "comparison.json", layout.study.evaluate
-    against = settings.against or arms[0]
+    against, unequal = settings.against or arms[0], budgets.unequal(layout.study)
 
     def tasks() -> list[Task]:
         given = arguments(
@@ -161,11 +164,12 @@ def compare(layout: Layout, arms: list[str]) -> Stage:
             fp_per_scan=_bounds(settings.target.false_positives_per_scan),
             fp_ml_per_scan=_bounds(settings.target.false_positive_ml_per_scan),
             subgroups=_subgroups(layout, {path.stem for path in layout.statistics_files(against, "test")}),
+            unequal=unequal,
         )
         return [Task("compare", work.compare_arms, given)]
 
     config = [comparing.SCHEMA, against, settings.resamples, settings.least_volume_ml, settings.target.model_dump()]
-    config += [list(settings.subgroups), list(settings.thresholds)]
+    config += [list(settings.subgroups), list(settings.thresholds), *([unequal] if unequal else [])]
     every = [one for arm in arms for one in layout.study.repeats(arm)]
     inputs = ("split", *(f"evaluate/{a}" for a in every), *(s for a in every for s in layout.point_stages(a)))
     return Stage("compare", inputs, config, ("comparison",), tasks, lambda: [out])
@@ -226,7 +230,7 @@ def report(layout: Layout, arms: list[str]) -> Stage:
 
     def tasks() -> list[Task]:
         inputs = {
-            "study": layout.study.model_dump(mode="json"),
+            "study": own.without_places(layout.study.model_dump(mode="json")),
             "summaries": {arm: layout.out / "evaluation" / arm / "summary.json" for arm in arms},
             "lesions": {arm: layout.out / "evaluation" / arm / "lesions.csv" for arm in arms},
             "comparison": layout.out / "comparison" / "comparison.json",

@@ -3,13 +3,14 @@
 import heapq
 import logging
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from missrate.core import store
 from missrate.core.errors import MissrateError, ProvenanceError
+from missrate.core.timing import Timing, measured
 from missrate.engine import Pool, Task, pool
 from missrate.study.stages import Ledger, Stage, State
 
@@ -20,12 +21,25 @@ Watch = Callable[["Event"], None]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a watcher is told: a stage began, advanced or ended, and how much of the study's estimated work is done."""
+    """What a watcher is told of a stage. ``done`` of its ``of`` tasks have ended, parts of those under way included.
 
-    kind: str  # "kept", "begun", "advanced", "ended", "failed"
+    kept      it was done already
+    begun     its tasks wait for a worker
+    started   one of them was given to a worker
+    advanced  one of them told how far it is
+    finished  one of them ended after ``seconds``, while ``beside`` of the stage's tasks ran, itself included
+    ended     the stage is done
+    failed    it is not, for the reason in ``detail``
+    ticked    nothing new; of no stage
+    """
+
+    kind: str
     stage: str
     done: float = 0.0
+    of: int = 0
     detail: str = ""
+    seconds: float = 0.0
+    beside: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +89,19 @@ def run(stages: list[Stage], out: Path, *, workers: int, watch: Watch) -> None:
 class _Run:
     def __init__(self, stages: list[Stage], out: Path, watch: Watch) -> None:
         self.stages = stages
+        self.names = {stage.name for stage in stages}
         self.ledger = Ledger(out)
         self.watch = watch
         self.outputs: dict[str, str] = {}
         self.keys: dict[str, str] = {}
         self.failed: dict[str, str] = {}
         self.waiting: dict[str, int] = {}  # tasks of a begun stage that have not ended
+        self.tasks: dict[str, int] = {}  # all tasks of a begun stage
         self.queue: list[tuple[float, int, Stage, Task]] = []
         self.priority = _priorities(stages)
-        self.owner: dict[int, Stage] = {}
-        self.cost = sum(stage.estimate.seconds for stage in stages)
-        self.earned = 0.0
-        self.partial: dict[str, float] = {}
+        self.running: dict[str, Stage] = {}  # by the label of a task that a worker has
+        self.partial: dict[str, float] = {}  # by label: how much of the task is done
+        self.timing = Timing(out)
         self.counter = 0
 
     def go(self, workers: int) -> None:
@@ -95,7 +110,8 @@ class _Run:
                 self._begin_ready()
                 while self.queue and running.free > 0:
                     _, _, stage, task = heapq.heappop(self.queue)
-                    self.owner[id(task)] = stage
+                    self.running[task.label] = stage
+                    self._tell("started", stage)
                     running.submit(task)
                 if running.free == running.workers:
                     break
@@ -110,7 +126,8 @@ class _Run:
         while changed:
             changed = False
             for stage in self.stages:
-                if stage.name not in self.keys and all(name in self.outputs for name in stage.inputs):
+                waits = (*stage.inputs, *(name for name in stage.after if name in self.names))
+                if stage.name not in self.keys and all(name in self.outputs for name in waits):
                     changed |= self._begin(stage)
 
     def _begin(self, stage: Stage) -> bool:
@@ -121,13 +138,14 @@ class _Run:
             self._keep(stage)
             return True
         try:
-            self.ledger.begin(stage, self.keys[stage.name])
+            if self.ledger.begin(stage, self.keys[stage.name]):
+                self.timing.reset(stage.name)
             tasks = stage.tasks()
         except MissrateError as error:
             self._fail(stage, error)
             return True
-        self.watch(Event("begun", stage.name, self._share(), f"{len(tasks)} task(s)"))
-        self.waiting[stage.name] = len(tasks)
+        self.waiting[stage.name] = self.tasks[stage.name] = len(tasks)
+        self._tell("begun", stage)
         for task in tasks:
             self.counter += 1
             heapq.heappush(self.queue, (-self.priority[stage.name], self.counter, stage, task))
@@ -144,31 +162,44 @@ class _Run:
         mark = self.ledger.mark(stage)
         assert mark is not None
         self.outputs[stage.name] = mark["output"]
-        self.earned += stage.estimate.seconds
-        self.watch(Event("kept", stage.name, self._share()))
+        self._tell("kept", stage)
 
     def _collect(self, running: Pool) -> None:
-        for task, error in running.completed(seconds=0.5):
-            stage = self.owner.pop(id(task))
+        # First how far tasks say they are, so that one that ended is not taken for one under way.
+        for label, done, of in running.progress():
+            if label in self.running:
+                self.partial[label] = done / max(of, 1)
+                self._tell("advanced", self.running[label], detail=f"{done}/{of}")
+        ended = running.completed(seconds=0.5)
+        for task, error, cost in ended:
+            beside = sum(stage is self.running[task.label] for stage in self.running.values())
+            stage = self.running.pop(task.label)
             self.waiting[stage.name] -= 1
             self.partial.pop(task.label, None)
+            self.timing.add(stage.name, cost)
             if error is not None:
                 self._fail(stage, error)
-            elif self.waiting[stage.name] == 0 and stage.name not in self.failed:
+                continue
+            if stage.name in self.failed:
+                continue
+            self._tell("finished", stage, seconds=cost.seconds, beside=beside)
+            if self.waiting[stage.name] == 0:
                 self._end(stage)
-        for label, done, of in running.progress():
-            self.partial[label] = done / max(of, 1)
-            self.watch(Event("advanced", label, self._share(), f"{done}/{of}"))
+        if ended:
+            self.timing.write()
+        self.watch(Event("ticked", ""))
 
     def _end(self, stage: Stage) -> None:
         try:
-            files = stage.finish()
-            self.outputs[stage.name] = self.ledger.end(stage, self.keys[stage.name], files)
+            with measured() as cost:
+                files = stage.finish()
+                self.outputs[stage.name] = self.ledger.end(stage, self.keys[stage.name], files)
         except MissrateError as error:
             self._fail(stage, error)
             return
-        self.earned += stage.estimate.seconds
-        self.watch(Event("ended", stage.name, self._share()))
+        cost.tasks = 0  # it belongs to the stage's own tasks
+        self.timing.add(stage.name, cost)
+        self._tell("ended", stage)
 
     def _fail(self, stage: Stage, error: BaseException) -> None:
         if not isinstance(error, MissrateError):
@@ -176,16 +207,13 @@ class _Run:
         self.failed.setdefault(stage.name, str(error))
         self.queue = [item for item in self.queue if item[2] is not stage]
         heapq.heapify(self.queue)
-        self.watch(Event("failed", stage.name, self._share(), str(error)))
+        self._tell("failed", stage, detail=str(error))
 
-    def _share(self) -> float:
-        """The share of the estimated work that is done, tasks under way included."""
-        under_way = sum(
-            share * stage.estimate.seconds
-            for stage in self.stages
-            if (share := self.partial.get(stage.name)) is not None
-        )
-        return min(1.0, (self.earned + under_way) / self.cost)
+    def _tell(self, kind: str, stage: Stage, **more: Any) -> None:
+        of = self.tasks.get(stage.name, 0)
+        parts = sum(share for label, share in self.partial.items() if self.running.get(label) is stage)
+        done = of - self.waiting.get(stage.name, of) + parts
+        self.watch(Event(kind, stage.name, done, of, **more))
 
 
 def _priorities(stages: list[Stage]) -> dict[str, float]:
@@ -201,18 +229,3 @@ def _priorities(stages: list[Stage]) -> dict[str, float]:
 def default_workers() -> int:
     """The processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class Clock:
-    """Time left, from the share of estimated work done since the start: the estimate's unit cancels."""
-
-    def __init__(self) -> None:
-        self.began = time.monotonic()
-        self.share_at_start: float | None = None
-
-    def seconds_left(self, done: float) -> float | None:
-        """None until enough is done to tell."""
-        if self.share_at_start is None:
-            self.share_at_start = done
-        gained = done - self.share_at_start
-        return (time.monotonic() - self.began) * (1 - done) / gained if gained > 0.02 else None

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from missrate.core import catalog
+from missrate.core import catalog, own
 from missrate.core.config import Frozen, parse
 from missrate.core.errors import ConfigError
 from missrate.core.types import NAMED_LABELS, Entry, LabelMeaning
@@ -40,18 +40,20 @@ LARDER = "missrate-data"
 
 
 def anchored(source: SourceConfig, folder: Path, *, data: Path, offline: bool = False) -> SourceConfig:
-    """The source with its paths below ``folder`` and its reader named.
+    """The source with its paths below ``folder`` and its reader named, or pinned where it is an own file.
 
     What has to be downloaded or unpacked first is put into ``data``. Raises InputError when no reader is recognised.
     """
-    known: dict[str, Any] = {}
+    known: dict[str, Any] = {"reader": own.pinned(source.reader, folder)}
+    if source.reader:
+        catalog.require_known("readers", source.reader)
     if source.patients is not None:
         known["patients"] = folder / source.patients
     if source.path is None:
         if not source.reader:
             raise ConfigError("A source must have a path or a reader. Got neither.")
         return source.model_copy(update=known)
-    place, known["reader"] = opened(placed(source.path, folder), source.reader, data=data, offline=offline)
+    place, known["reader"] = opened(placed(source.path, folder), known["reader"], data=data, offline=offline)
     known["path"] = str(place)
     return source.model_copy(update=known)
 
@@ -101,7 +103,7 @@ def reader_of(source: SourceConfig, *, images: bool = True) -> tuple[Any, Any]:
     given = dict(source.options)
     if not images and "role" in reader.Config.model_fields:  # where nothing is trained, a flat folder holds labels
         given.setdefault("role", "labels")
-    return reader, parse(reader.Config, given, where=f"options of reader {source.reader}")
+    return reader, parse(reader.Config, given, where=f"options of reader {own.stem(source.reader)}")
 
 
 def meaning_by_names(source: SourceConfig) -> tuple[LabelMeaning, str] | None:

@@ -1,7 +1,8 @@
 """The stages of a study: what each owns on disk, what it needs, and the key that says whether it is still valid.
 
 A stage's key is the hash of its own configuration and of its inputs' outputs, so a change repeats exactly what depends
-on it: a new report title nothing but the report, a prepare that gives the same manifest nothing at all.
+on it: a new report title nothing but the report, a prepare that gives the same manifest nothing at all. The user's own
+files (``core.own``) stand in a configuration by name and hash, so an edited one is such a change; the mark names them.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from missrate.core import store
+from missrate.core import own, store
 from missrate.core.config import fingerprint
 from missrate.engine import Task
 
@@ -37,7 +38,8 @@ class Stage:
     """``tasks`` is asked only when the inputs are done; ``finish`` writes and names the files that stand for the stage.
 
     ``owns`` are the paths (relative to the study's folder) that only this stage writes: they are moved away, never
-    deleted, when the stage becomes stale.
+    deleted, when the stage becomes stale. It waits for those of the stages ``after`` that run as well, though nothing
+    that they leave enters its key.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Stage:
     tasks: Callable[[], list[Task]]
     finish: Callable[[], list[Path]]
     estimate: Estimate = field(default_factory=Estimate)
+    after: tuple[str, ...] = ()
 
     @property
     def room(self) -> str:
@@ -59,6 +62,7 @@ class Stage:
             self,
             name=f"{self.name}@{place}",
             inputs=tuple(f"{name}@{place}" for name in self.inputs),
+            after=tuple(f"{name}@{place}" for name in self.after),
             owns=tuple(f"{place}/{path}" for path in self.owns),
         )
 
@@ -93,12 +97,16 @@ class Ledger:
             return "missing"
         return "done"
 
-    def begin(self, stage: Stage, key: str) -> None:
-        """Clears the way: partial work of the same key stays, anything else moves to ``stale/``."""
+    def begin(self, stage: Stage, key: str) -> bool:
+        """Clears the way: partial work of the same key stays, anything else moves to ``stale/``.
+
+        Gives whether the stage begins anew, instead of going on where an earlier call was stopped.
+        """
         mark = self.mark(stage)
         if mark is None or mark["key"] != key:
             self._move_away(stage, "unmarked" if mark is None else mark["key"][:12])
             self._write(stage, key, output=None, files=[])
+        return mark is None or mark["key"] != key or mark["output"] is not None
 
     def end(self, stage: Stage, key: str, files: list[Path]) -> str:
         """Records the finished stage and gives its output hash."""
@@ -126,7 +134,9 @@ class Ledger:
             owned.rename(target)
 
     def _write(self, stage: Stage, key: str, *, output: str | None, files: list[str]) -> None:
-        value = {"schema": MARK, "stage": stage.name, "key": key, "output": output, "files": files}
+        value: dict[str, Any] = {"schema": MARK, "stage": stage.name, "key": key, "output": output, "files": files}
+        if members := own.identities(stage.config):
+            value["own_files"] = members
         store.write_json(self.path(stage), value)
 
 

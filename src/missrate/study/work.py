@@ -24,6 +24,8 @@ from missrate.prepare import case as prepare_case
 from missrate.prepare import views
 from missrate.study.numbers import NUMBERS
 
+UNEQUAL = "Its differences from other arms are of the budget as well."
+
 
 def prepare(
     reader: str,
@@ -46,14 +48,30 @@ def view(prepared: Path, case_id: str, patient_id: str, config: View, folder: Pa
         raise DataError(f"{case_id}: {error}") from error
 
 
-def check_recipe(recipe: Recipe, out: Path, *, offline: bool, folder: Path) -> None:
-    """Writes the resolved recipe of an arm, once its model and loss know all of its keys and its weights are there."""
-    from missrate.models._build import check
-    from missrate.models._initial import require_weights
-
-    check(recipe)
-    require_weights(recipe.init, offline=offline, folder=folder)
+def check_recipe(recipe: Recipe, out: Path, *, parent: Recipe | None, offline: bool, folder: Path) -> None:
+    """Writes the resolved recipe of an arm, once it could be built; raises as ``try_recipe``."""
+    try_recipe(recipe, parent=parent, offline=offline, folder=folder)
     store.write_text(out, recipe.to_toml())
+
+
+def try_recipe(recipe: Recipe, *, parent: Recipe | None, offline: bool, folder: Path, fetch: bool = True) -> None:
+    """Builds what an arm will be trained with: model, loss, optimiser, initial weights; what users wrote takes a step.
+
+    ``parent`` is the recipe of the arm that ``init`` names: of its weights only names and shapes are known yet. Without
+    ``fetch`` weights that would have to be downloaded are believed to fit. Raises ConfigError and UnknownNameError.
+    """
+    from missrate.models import _initial
+    from missrate.models._build import build_model, try_step
+    from missrate.train.optimise import build_optimiser
+
+    model = build_model(recipe)
+    build_optimiser(model, recipe.train)
+    if parent is not None:
+        _initial.require_fit(model, recipe.init, build_model(parent))
+    elif fetch or offline or not _initial.to_be_fetched(recipe.init):
+        _initial.initialise(model, recipe.init, arm_weights=None, offline=offline, folder=folder)
+    if recipe.own_files():
+        try_step(recipe, model)
 
 
 def train(
@@ -112,7 +130,8 @@ def import_predictions(
 ) -> None:
     """Cases that other software predicted, onto the prepared grid; what does not fit is named, never resampled."""
     shelf, data = catalog.load("readers", reader), store.Prepared(prepared)
-    for case_id, location in predictions.items():
+    for done, (case_id, location) in enumerate(predictions.items(), start=1):
+        engine.advance(done, len(predictions))
         target = out / f"{case_id}.b2nd"
         if target.exists():
             continue
@@ -143,7 +162,8 @@ def predict_null(arm: str, prepared: Path, trained_on: dict[str, str], cases: di
     prior = None
     if arm == "location_prior":
         prior = null.fit_prior(data.load(case_id, patient).label_XYZ for case_id, patient in trained_on.items())
-    for case_id in cases:
+    for done, case_id in enumerate(cases, start=1):
+        engine.advance(done, len(cases))
         target = out / f"{case_id}.b2nd"
         if not target.exists():
             grid = data.load_label(case_id).grid
@@ -160,9 +180,10 @@ def measure_all(
     **settings: Any,
 ) -> None:
     """``measure`` for several cases (case to patient), one after the other."""
-    for case_id, patient_id in cases.items():
+    for done, (case_id, patient_id) in enumerate(cases.items(), start=1):
         prediction, written = predictions / f"{case_id}.b2nd", out / f"{case_id}.npz"
         measure(prepared, case_id, patient_id, prediction=prediction, out=written, **settings)
+        engine.advance(done, len(cases))
 
 
 def measure(
@@ -294,9 +315,13 @@ def compare_arms(
     *,
     fixed: tuple[float, ...],
     folds: list[int | None],
+    unequal: dict[str, str] | None = None,
     **about: Any,
 ) -> None:
-    """Writes ``comparison.json`` over all arms; of each the statistics, and the points, of every seed."""
+    """Writes ``comparison.json`` over all arms; of each the statistics, and the points, of every seed.
+
+    ``unequal``: the arms with another budget on purpose, and what it is. The answer names them.
+    """
     loaded = {arm: [load_statistics(paths) for paths in each] for arm, each in arms.items()}
     primary = {
         arm: _common_point(
@@ -307,7 +332,11 @@ def compare_arms(
         )
         for arm in arms
     }
-    store.write_json(out, compare.compare(loaded, primary, leave_out=True, **about))
+    value = compare.compare(loaded, primary, leave_out=True, **about)
+    if unequal:
+        told = [f"{arm} had another budget on purpose: {what}. {UNEQUAL}" for arm, what in unequal.items()]
+        value |= {"unequal": unequal, "answer": [*value["answer"], *told]}
+    store.write_json(out, value)
 
 
 def _common_point(seeds: list[list[OperatingPoint]]) -> list[OperatingPoint]:

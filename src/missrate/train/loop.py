@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 
-from missrate.core import checkpoint, seed, store
+from missrate.core import checkpoint, own, seed, store
 from missrate.core.config import fingerprint
 from missrate.core.errors import StoreError, TrainingError
 from missrate.core.precision import cpu_info, uses_bf16
 from missrate.core.recipe import Recipe
+from missrate.core.timing import cpu_seconds
 from missrate.core.viewed import ViewedCase
 from missrate.models._build import build_model
 from missrate.models._initial import initialise
@@ -48,16 +49,16 @@ def train(
 ) -> None:
     """Writes ``recipe.toml``, ``log.jsonl``, ``provenance.json``, ``timing.json`` and, last, ``weights.safetensors``.
 
-    The recipe that is written has ``patch_px`` resolved (see ``batches.patch_size``), for prediction pads alike.
-    Goes on from ``state.pt`` when it belongs to the same recipe, provenance, programs and device; a finished run is
-    left as it is. ``provenance`` (plain JSON values) is written with what was added here. ``validation`` may be
-    empty. ``progress(done, of)`` is called after each step. ``arm_weights``, ``offline`` and ``folder`` are for
-    ``initialise``.
+    Own files of the recipe, which lie below ``folder``, are copied beside them. The recipe that is written has
+    ``patch_px`` resolved (see ``batches.patch_size``), for prediction pads alike. Goes on from ``state.pt`` when it
+    belongs to the same recipe, provenance, programs and device; a finished run is left as it is. ``provenance`` (plain
+    JSON values) is written with what was added here. ``validation`` may be empty. ``progress(done, of)`` is called
+    after each step. ``arm_weights``, ``offline`` and ``folder`` are for ``initialise``.
 
     Raises InputError and ConfigError for what cannot be trained, StoreError when the run holds another recipe's
     weights, and TrainingError when the loss or its gradient is infinite or not a number; ``state.pt`` then stays.
     """
-    recipe = _resolved(recipe, cases)
+    recipe = _resolved(recipe.pinned(folder), cases)
     remove_leftovers(run)
     if checkpoint.finished(run):
         _require_same_recipe(run, recipe)
@@ -113,7 +114,7 @@ class _Loop:
         self, cases: list[ViewedCase], validation: list[ViewedCase], progress: Progress | None, board: Board
     ) -> None:
         config, kept = self.config, self.kept
-        began = time.perf_counter() - kept.seconds
+        began, cpu_began = time.perf_counter() - kept.seconds, cpu_seconds() - kept.cpu_seconds
         name, shown = ("validation", validation) if validation else ("training", cases)
         self.model.train()
         for data in batches(cases, self.recipe, range(kept.step, config.steps)):
@@ -126,7 +127,7 @@ class _Loop:
                 board.row(kept.log[-1])
             if board.open and kept.step % config.validate_every == 0:
                 board.pictures(name, self.model, validation_batch(shown, self.recipe, 0), kept.step)
-            kept.seconds = time.perf_counter() - began
+            kept.seconds, kept.cpu_seconds = time.perf_counter() - began, cpu_seconds() - cpu_began
             if kept.step % config.snapshot_every == 0 and kept.step < config.steps:
                 save_snapshot(self.run, self.snapshot(), self.identity)
             if progress is not None:
@@ -197,6 +198,7 @@ def _fabric(recipe: Recipe) -> Any:
 
 def _provenance(recipe: Recipe, given: dict[str, Any], fabric: Any, arm_weights: Path | None) -> dict[str, Any]:
     device: torch.device = fabric.device
+    members = own.identities(recipe.own_files())
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_info("model name") or platform.machine()
     return {
         **given,
@@ -207,6 +209,7 @@ def _provenance(recipe: Recipe, given: dict[str, Any], fabric: Any, arm_weights:
         "versions": versions(),
         "device": name,
         "precision": fabric._precision.precision,
+        **({"own_files": members} if members else {}),
     }
 
 

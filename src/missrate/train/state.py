@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from missrate.core import checkpoint, store
+from missrate.core import checkpoint, own, store
 from missrate.core.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ class Snapshot:
 
     step: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     loaded: list[str] = field(default_factory=list)  # what ``initialise`` said
     log: list[Row] = field(default_factory=list)
     model: dict[str, Tensor] = field(default_factory=dict)
@@ -74,12 +75,18 @@ def remove_leftovers(run: Path) -> None:
 
 
 def finish(run: Path, recipe: Recipe, snapshot: Snapshot, provenance: dict[str, Any]) -> None:
-    """Writes the run; the weights (the averaged ones where there are any) come last and say that it is finished."""
+    """Writes the run; the weights (the averaged ones where there are any) come last and say that it is finished.
+
+    Own files of the recipe are copied beside them, as they were pinned, so that the run can be applied from anywhere.
+    """
+    for name in recipe.own_files():
+        store.write_atomic(run / own.path_of(name).name, own.read(name))
     store.write_text(run / "recipe.toml", recipe.to_toml())
     lines = [json.dumps(finite(row), sort_keys=True, allow_nan=False) + "\n" for row in snapshot.log]
     store.write_text(run / "log.jsonl", "".join(lines))
     store.write_json(run / "provenance.json", provenance | {"loaded": snapshot.loaded})
-    store.write_json(run / "timing.json", {"seconds": round(snapshot.seconds, 3), "steps": snapshot.step})
+    timing = {"seconds": round(snapshot.seconds, 3), "cpu_seconds": round(snapshot.cpu_seconds, 3)}
+    store.write_json(run / "timing.json", timing | {"steps": snapshot.step})
     checkpoint.save(run / checkpoint.WEIGHTS, snapshot.ema or snapshot.model)
     (run / STATE).unlink(missing_ok=True)
 
