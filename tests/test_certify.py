@@ -109,8 +109,8 @@ def test_what_the_certificate_says() -> None:
         "else and that new ones come like them"
     )
     assert sure.bound == (
-        "at most 0.05 of all patients are missed, with 0.95 confidence over calibrations: of many with 100 patients "
-        "each, at most 0.05 end in a threshold that misses more; those that end without a threshold count among the "
+        "at most 0.05 of all patients with a lesion are missed, with 0.95 confidence over calibrations: of many with "
+        "100 patients each, at most 0.05 end in a threshold that misses more; those that end without a threshold count among the "
         f"rest{condition}"
     )
     # In expectation: k = floor(5.05) = 5, the fifth smallest; 4 of 100 lie below it.
@@ -120,8 +120,8 @@ def test_what_the_certificate_says() -> None:
     mean = promised(cases, in_expectation=True)
     assert (mean.in_expectation, mean.risk, mean.confidence, mean.never_found) == (True, 0.04, 0.95, 0)
     assert mean.bound == (
-        "on average over many calibrations with 100 patients each, at most 0.05 of all patients are missed, where a "
-        "calibration that ends without a threshold counts as no miss; of those that end in one the average may be "
+        "on average over many calibrations with 100 patients each, at most 0.05 of all patients with a lesion are "
+        "missed, where a calibration that ends without a threshold counts as no miss; of those that end in one the average may be "
         f"higher{condition}"
     )
 

@@ -1,6 +1,7 @@
 """From the statistics of calibration patients to an operating point; only `certify` promises something."""
 
 from collections.abc import Collection
+from math import inf
 from typing import Self
 
 import numpy as np
@@ -19,7 +20,7 @@ from missrate.core.sweep import Counts, Sweep, common_floor, sweep
 from missrate.core.types import Certificate, CertifiedLevel, Matching, OperatingPoint
 
 LOSSES: dict[CertifiedLevel, str] = {
-    "patient": "all patients",
+    "patient": "all patients with a lesion",
     "lesion": "a patient's lesions (mean over patients)",
     "voxel": "a patient's lesion voxels (mean over patients)",
 }
@@ -293,6 +294,8 @@ def _empty(wanted: Certify, count: float | None, volume_ml: float | None, *, at_
         (volume_ml, wanted.false_positive_ml_per_scan, "false-positive ml per scan"),
     )
     for known, most, unit in bounds:
+        if known is None and most is not None and most != inf and unit == "false positives per scan":
+            return "its false positives are not known so far down, below the floor of the candidates"
         if known is not None and most is not None and known > most * (1.0 + 1e-9):
             return f"it costs {known:.4g} {unit}, more than the {most:g} that were stated"
     return None

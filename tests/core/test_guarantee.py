@@ -198,7 +198,7 @@ def test_the_limit_of_shares_is_that_of_hoeffding_and_bentkus(n: int, alpha: flo
     # All patients lose r = j / 1000 at level 2, nothing at 1. Level 2 is chosen up to the greatest r with
     # exp(-n kl(r, alpha)) <= .05 or e P(Binomial(n, alpha) <= ceil(n r)) <= .05, tried one by one.
     def kl(r: float) -> float:
-        return (r * np.log(r / alpha) if r else 0.0) + (1 - r) * np.log((1 - r) / (1 - alpha))
+        return float((r * np.log(r / alpha) if r else 0.0) + (1 - r) * np.log((1 - r) / (1 - alpha)))
 
     for j in range(0, round(alpha * 1000), 3):
         patients = [Jumps(np.array([1, 2]), np.array([j, 1000 - j])) for _ in range(n)]

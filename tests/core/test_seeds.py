@@ -72,8 +72,8 @@ def test_one_contributing_patient_gives_no_interval() -> None:
 
 
 def test_a_difference_pairs_patients_but_not_seeds() -> None:
-    # Arm b misses .1 more than a in every patient, whatever the seed: patients pair up, and only the unseen one, on whom
-    # they differ by .1 in the other direction, moves the lower limit: .1 - .2 (1 - .025 ** (1 / 50)).
+    # Arm b misses .1 more than a in every patient, whatever the seed: patients pair up, and only the unseen one, on
+    # whom they differ by .1 in the other direction, moves the lower limit: .1 - .2 (1 - .025 ** (1 / 50)).
     random, weights = np.random.default_rng(4), patient_weights(50, 4000, 0)
     missed = 0.9 * random.random((1, 50))
     a = seed_ratio(np.repeat(missed, 3, axis=0), np.ones((3, 50)), weights, 0, arm="a")

@@ -81,7 +81,7 @@ def test_the_table_can_be_read_in_a_terminal(compare: Run, old: Path, bad: Path)
     assert "| bad | " in out
     assert "50.0 [" in out
     cells = [cell.strip() for cell in tables[1][2].split("|")]
-    assert cells == ["", "bad", "+50.0 [+12.1, +50.0]", "0.0078", "0.0078", "misses more", ""]
+    assert cells == ["", "bad", "+50.0 [+12.1, +50.0]*", "0.0078", "0.0078", "misses more", ""]
     assert "bad misses 50.0% of the lesions, old 0.0%: old misses fewer" in out
 
 

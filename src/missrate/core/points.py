@@ -50,11 +50,21 @@ def from_json(value: dict[str, Any], *, where: str = "An operating point") -> Op
             thresholds,
             value["chosen_on"],
             value["target"],
-            None if promised is None else Certificate(**promised),
+            None if promised is None else certificate_of(promised, where=where),
             value["reason"],
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{where} must be as missrate wrote it. Got: {error!r}; calibrate again.") from error
+
+
+def certificate_of(value: Any, *, where: str = "A certificate") -> Certificate:
+    """Return the certificate of a plain value. Raises StoreError, which names ``where``, for one of another version."""
+    try:
+        return Certificate(**value)
+    except TypeError as error:
+        raise StoreError(
+            f"{where} must be as this version of missrate writes it. Got: {error}; calibrate again."
+        ) from error
 
 
 def write(path: Path, point: OperatingPoint, **about: Any) -> None:

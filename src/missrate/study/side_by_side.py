@@ -10,8 +10,9 @@ from missrate.compare.arms import Given, Points
 from missrate.core import store
 from missrate.core.case import CaseStatistics
 from missrate.core.errors import InputError
+from missrate.core.points import certificate_of
 from missrate.core.quantise import threshold_of
-from missrate.core.types import Certificate, Matching, OperatingPoint
+from missrate.core.types import Matching, OperatingPoint
 from missrate.evaluate import summary
 from missrate.prepare.patients import patients_table, require_once
 from missrate.study.work import load_statistics
@@ -224,5 +225,5 @@ def _point(value: Json) -> OperatingPoint:
         thresholds,
         value["chosen_on"],
         value["target"],
-        certificate=None if promised is None else Certificate(**promised),
+        certificate=None if promised is None else certificate_of(promised, where="The certificate of an evaluation"),
     )
