@@ -142,12 +142,16 @@ class Voxels:
 
     def _dense(self, level: int, lowest: int, highest: int) -> Tree:
         """The tree of one level that fills much of the box, without a list of its voxels."""
-        lesions_XYZ = np.zeros(self.shape, np.int32)
         flat, lesion = self.lesion_voxels()
-        lesions_XYZ.ravel()[flat] = lesion + 1
-        labels_XYZ, count = components(self._mask(level))
-        voxels, sums, shared = kernels.count_labels(labels_XYZ, lesions_XYZ, count, self.lesion_peak.size)
-        middle = (2 * sums + voxels[:, None]) // (2 * voxels[:, None])  # the nearest voxel; a half goes up
+        if self.inside.at_least(level) + self.outside.at_least(level) == self._values.size:
+            voxels, middle = np.array([self._values.size]), np.array([self.shape]) // 2
+            shared = np.bincount(lesion, minlength=self.lesion_peak.size)[None]
+        else:
+            voxels, middle, shared = self._labelled(level, flat, lesion)
+        count = voxels.size
+        place = np.ravel_multi_index(tuple(middle.T), self.shape)
+        at = np.minimum(np.searchsorted(flat, place), max(flat.size - 1, 0))
+        point = np.where(flat[at] == place, lesion[at], -1) if flat.size else np.full(count, -1)
         row, of = np.nonzero(shared)
         return Tree(
             lowest=lowest,
@@ -157,11 +161,19 @@ class Voxels:
             first=np.arange(count, dtype=np.int32),
             voxels=voxels,
             peak=np.full(count, level, np.uint16),
-            point=(lesions_XYZ[tuple(middle.T)] - 1).astype(np.int32),
+            point=point.astype(np.int32),
             overlap_row=row.astype(np.int32),
             overlap_lesion=of.astype(np.int32),
             overlap_voxels=shared[row, of],
         )
+
+    def _labelled(self, level: int, flat: Ints, lesion: Ints) -> tuple[Ints, Ints, Ints]:
+        """The candidates of one level: voxels (C,), the middle (C, 3), and voxels shared with each lesion (C, L)."""
+        lesions_XYZ = np.zeros(self.shape, np.int32)
+        lesions_XYZ.ravel()[flat] = lesion + 1
+        labels_XYZ, count = components(self._mask(level))
+        voxels, sums, shared = kernels.count_labels(labels_XYZ, lesions_XYZ, count, self.lesion_peak.size)
+        return voxels, (2 * sums + voxels[:, None]) // (2 * voxels[:, None]), shared  # the nearest; a half goes up
 
     def _mask(self, level: int) -> NDArray[np.bool_]:
         values: NDArray[Any] = self._values

@@ -53,7 +53,7 @@ def _lowest(bits):
 def _group(bits, seed):
     """Those of ``bits`` that hang together with ``seed``, which is one of them: it grows by a voxel all around."""
     grown, before = seed, 0
-    while grown != before and grown != bits:
+    while grown not in (before, bits):
         before = grown
         grown |= (grown << 1) & FORWARD_2 | (grown >> 1) & BACK_2
         grown |= (grown << 3) & FORWARD_1 | (grown >> 3) & BACK_1
@@ -197,7 +197,7 @@ def settle(up, bridge, end):
 
 @njit(cache=True)
 def plateaus(voxels, level, basin, peak, size1, size2):
-    """Sums over each basin's voxels at its own peak, (B, 4): of their indices along each axis, and how many they are."""
+    """Sums over each basin's voxels at its own peak, (B, 4): of their indices along each axis, and of voxels."""
     sums = np.zeros((peak.size, 4), np.int64)
     for n in range(voxels.size):
         b = basin[n]
@@ -405,8 +405,9 @@ def arrange(level, first, total, basin, along, lesion):
             total[row] += total[each]
             if best < 0 or peak[each] > peak[best]:
                 best = each
-            elif peak[each] == peak[best] and total[each] >= total[best]:
-                if total[each] > total[best] or along[basin[each]] < along[basin[best]]:
+            elif peak[each] == peak[best]:
+                larger, equal = total[each] > total[best], total[each] == total[best]
+                if larger or (equal and along[basin[each]] < along[basin[best]]):
                     best = each
             each = first[each] - 1
         if best >= 0:
