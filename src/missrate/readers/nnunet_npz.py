@@ -84,6 +84,12 @@ def geometry(location: str) -> tuple[tuple[int, ...], NDArray[np.float64]] | Non
     return None if scan is None else nifti.geometry(str(scan))
 
 
+def beside(location: str) -> list[Path]:
+    """The NIfTI file, which says where the probabilities lie."""
+    scan = _beside(Path(location))
+    return [] if scan is None else [scan]
+
+
 def _require_shape(header: _arrays.Header, shape: tuple[int, ...], path: Path) -> None:
     if len(header.shape) != 4 or header.dtype.kind != "f" or header.fortran:
         raise DataError(f"{path} must hold fractions on the axes CZYX, in C order. Got {header.dtype} {header.shape}.")

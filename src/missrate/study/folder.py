@@ -21,6 +21,7 @@ from missrate.prepare.case import load_reference
 from missrate.prepare.patients import column, with_patients
 from missrate.readers._detect import Source, source_of
 from missrate.readers._files import files_of
+from missrate.study import reuse
 from missrate.study.cases import run_cases
 from missrate.study.sources import LARDER, opened
 from missrate.study.work import load_statistics
@@ -66,13 +67,30 @@ class Request:
         thresholds = {t for point in self.points() for t in point.thresholds.values() if t is not None}
         return sorted(level_of(t) for t in thresholds)
 
+    @property
+    def surfels(self) -> bool:
+        """Whether a metric asks for distances by area."""
+        return any("surfel" in metric for metric in self.metrics)
+
+    def options(self, entry: Entry, label: int | None) -> dict[str, Any]:
+        """What of the request changes the statistics of a case."""
+        labels = [label, self.lesion_label, self.prediction_label]
+        who = {"case_id": entry.case_id, "patient_id": entry.patient_id}
+        return who | {
+            "labels": labels,
+            "floor": level_of(self.floor),
+            "declared": self.declared(),
+            "surfels": self.surfels,
+        }
+
 
 def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
     """Writes ``statistics/``, ``summary.json``, ``lesions.csv`` and ``cases.csv`` below ``out``; gives the summary.
 
-    Walks the references, never the predictions. A case that fails is named in the summary with its reason and the
-    others go on, or with ``stop`` nothing is summarised; predictions of no reference are named. Raises InputError when
-    nothing can be evaluated.
+    Walks the references, never the predictions. A case whose statistics are in ``out`` already, and of which neither
+    files nor options have changed since, is not measured again. A case that fails is named in the summary with its
+    reason and the others go on, or with ``stop`` nothing is summarised; predictions of no reference are named. Raises
+    InputError when nothing can be evaluated.
     """
     references = _source(request.reference, request.reference_reader)
     predictions = _source(request.predictions, request.prediction_reader)
@@ -88,15 +106,23 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
     request.points()  # a point that cannot be read stops before anything is measured
     with store.lock(request.out):
         folder = request.out / "statistics"
-        for old in (path for ending in ("npz", "json") for path in folder.glob(f"*.{ending}")):
-            old.unlink()  # of an earlier call, perhaps with other inputs
         label = request.lesion_label if request.lesion_label is not None else _first_label(references, entries)
-        shared = {"request": request, "readers": (references.name, predictions.name), "label": label}
         counts_anyway = predictions.absent_is_empty or request.missing == "as-misses"
+        asked = [entry for entry in entries if entry.case_id in predicted or counts_anyway]
+        shared = {"request": request, "readers": (references.name, predictions.name), "label": label}
+        keys = {
+            entry.case_id: reuse.key(
+                (references, predictions),
+                (entry.label, predicted.get(entry.case_id)),
+                request.options(entry, label),
+            )
+            for entry in asked
+        }
+        kept = reuse.keep(folder, keys, ABOUT)
         tasks = [
-            Task(entry.case_id, measure, shared | {"entry": entry, "prediction": predicted.get(entry.case_id)})
-            for entry in entries
-            if entry.case_id in predicted or counts_anyway
+            Task(name, measure, shared | {"entry": entry, "prediction": predicted.get(name), "key": keys[name]})
+            for name, entry in ((entry.case_id, entry) for entry in asked)
+            if name not in kept
         ]
         run_cases(tasks, "evaluate", workers)
         return _finish(request, entries, predicted, predictions, subgroups)
@@ -108,7 +134,13 @@ def _source(named: Path, reader: str | None) -> Source:
 
 
 def measure(
-    request: Request, entry: Entry, prediction: str | None, *, readers: tuple[str, str], label: int | None
+    request: Request,
+    entry: Entry,
+    prediction: str | None,
+    *,
+    readers: tuple[str, str],
+    label: int | None,
+    key: str | None,
 ) -> None:
     """Statistics of one case, or ``<case>.failed.json`` with the reason. A task."""
     written, name = request.out / "statistics" / entry.case_id, entry.case_id
@@ -130,9 +162,12 @@ def measure(
     except DataError as error:
         store.write_json(written.with_name(f"{name}.failed.json"), about | {"case_id": name, "reason": str(error)})
         return
-    files.save(written.with_name(f"{name}.npz"), measured)
+    arrays = written.with_name(f"{name}.npz")
+    files.save(arrays, measured)
     inputs = {"reference": _hash(entry.label), "predictions": _hash(prediction)}
-    store.write_json(written.with_name(f"{name}.json"), about | inputs)
+    # Written last: it says that the case is whole, and what it was measured from.
+    own = {"key": key, "statistics": store.hash_file(arrays)}
+    store.write_json(written.with_name(f"{name}.json"), about | inputs | own)
 
 
 def _mask(reference: Crop, label: int | None) -> Crop:
@@ -146,9 +181,15 @@ def _measured(request: Request, entry: Entry, mask: Crop, placed: Prediction | P
     who, floor = {"case_id": entry.case_id, "patient_id": entry.patient_id}, level_of(request.floor)
     if isinstance(placed, Points):
         return statistics.measure_points(mask, placed, floor=floor, fold=None, **who)
-    surfels = any("surfel" in metric for metric in request.metrics)
     return statistics.measure_case(
-        mask, placed, floor=floor, fold=None, declared=request.declared(), distances_at=None, surfels=surfels, **who
+        mask,
+        placed,
+        floor=floor,
+        fold=None,
+        declared=request.declared(),
+        distances_at=None,
+        surfels=request.surfels,
+        **who,
     )
 
 
