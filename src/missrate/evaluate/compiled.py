@@ -11,7 +11,7 @@ from missrate.core.crop import bounding_box
 from missrate.core.errors import DataError
 from missrate.core.lesions import components
 from missrate.core.quantise import TOP, Levels, edges
-from missrate.evaluate import kernels, plain, tree_kernels
+from missrate.evaluate import basin_kernels, kernels, plain, tree_kernels
 
 Ints = NDArray[np.int64]
 
@@ -67,7 +67,7 @@ class Voxels:
     def _lesions(self) -> tuple[Ints, NDArray[np.int32], Levels]:
         """Reference voxels in memory order, the lesion of each from 0, and the peak of each lesion."""
         _, _, voxels, level = self._collect(TOP + 1)
-        lesion, peak = tree_kernels.label(voxels, level, np.array(self._sizes), self._strides)
+        lesion, peak = basin_kernels.label(voxels, level, np.array(self._sizes), self._strides)
         return voxels, lesion, peak
 
     def _along_xyz(self, voxels: Ints) -> Ints:
@@ -126,9 +126,9 @@ class Voxels:
         voxels, level, _, _ = self._collect(lowest)
         np.minimum(level, np.uint16(highest), out=level)
         _, size1, size2 = self._sizes
-        basin, peak, bridge, end = tree_kernels.ascend(voxels, level, size1, size2)
-        bridges = tree_kernels.settle(basin, bridge, end)
-        sums = tree_kernels.plateaus(voxels, level, basin, peak, size1, size2)
+        basin, peak, bridge, end = basin_kernels.ascend(voxels, level, size1, size2)
+        bridges = basin_kernels.settle(basin, bridge, end)
+        sums = basin_kernels.plateaus(voxels, level, basin, peak, size1, size2)
         hits, of = tree_kernels.common(voxels, self._lesions[0])
         del voxels
         bridges_begin = tree_kernels.levels_begin(level, bridge[:bridges])

@@ -1,4 +1,4 @@
-"""The compiled kernels of the one pass over voxels and of distances; those of the tree: ``tree_kernels.py``.
+"""The compiled kernels of the one pass over voxels and of distances; the tree: ``basin_kernels``, ``tree_kernels``.
 
 Arrays are C-contiguous, indexed [i0, i1, i2] in the order in which they lie in memory; ``axis_z`` (0 or 2) says which
 of these indices is the axial slice, and the other two run along x and y. A voxel's number is its place in memory.
@@ -202,4 +202,37 @@ def far(source, starts, x_T, y_T, z_T):
                 count += 1
         for n in range(start, stop):
             result[n] = _squared(x_K, y_K, z_K, count, source[n], unused)
+    return result
+
+
+@njit(cache=True)
+def nearest_along(squared, spacing):
+    """For each n of each line, (L, N), the least ``squared[m] + ((n - m) * spacing) ** 2`` over all m.
+
+    The lower envelope of the parabolas over each m (Felzenszwalb and Huttenlocher 2012); infinite where there is none.
+    """
+    lines, size = squared.shape
+    result = np.full((lines, size), np.inf)
+    vertex, begin = np.empty(size, np.int64), np.empty(size)
+    for line in range(lines):
+        count = 0
+        for m in range(size):
+            if squared[line, m] == np.inf:
+                continue
+            start = -np.inf
+            while count > 0:
+                v = vertex[count - 1]
+                rise = (squared[line, m] - squared[line, v]) / (spacing * spacing)
+                start = (rise + m * m - v * v) / (2.0 * (m - v))  # from here on the later parabola is lower
+                if start > begin[count - 1]:
+                    break
+                count -= 1
+                start = -np.inf
+            vertex[count], begin[count] = m, start
+            count += 1
+        k = 0
+        for n in range(size if count > 0 else 0):
+            while k + 1 < count and begin[k + 1] < n:
+                k += 1
+            result[line, n] = squared[line, vertex[k]] + ((n - vertex[k]) * spacing) ** 2
     return result
