@@ -2,9 +2,9 @@
 
 A voxel that is no local maximum touches a higher one, so at its own level it already belongs to whatever candidate that
 one belongs to. Following such pointers upwards leads to a local maximum, and all voxels that lead to the same one are
-its *basin* (as in a watershed). Two basins can only meet at a voxel whose higher neighbours fall into groups that do not
-touch each other; such a voxel leaves a *bridge* to each further group. Of two equal voxels the earlier one in memory is
-the higher: a plateau rises towards its beginning, and where it has several beginnings there are bridges between them.
+its *basin*, as in a watershed. Two basins can only meet at a voxel whose higher neighbours fall into groups that do
+not touch each other; such a voxel leaves a *bridge* to each further group. Of two equal voxels the earlier one in
+memory is the higher: a plateau rises towards its beginning, and where it has several there are bridges between them.
 
 Arrays are in the order of memory, as in ``kernels.py``. Shapes: N voxels, ascending; B basins; E bridges.
 """

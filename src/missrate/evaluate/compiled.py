@@ -14,6 +14,7 @@ from missrate.core.quantise import TOP, Levels, edges
 from missrate.evaluate import basin_kernels, kernels, plain, tree_kernels
 
 Ints = NDArray[np.int64]
+Places = NDArray[np.signedinteger[Any]]
 
 DENSE = 4_000_000
 """From this many voxels on, one level alone is labelled as a whole array: the sparse tree would need more memory."""
@@ -56,24 +57,32 @@ class Voxels:
         of_XYZ = [self.shape[1] * self.shape[2], self.shape[2], 1]
         return np.array(of_XYZ[::-1] if self.x_fastest else of_XYZ, np.int64)
 
-    def _collect(self, floor: int) -> tuple[Ints, Levels, Ints, Levels]:
+    def _collect(self, floor: int) -> tuple[Places, Levels, Places, Levels]:
+        """The voxels from ``floor`` upwards and those of the reference, each with levels; in 32 bits where they do."""
         active = int(self.inside.at_least(floor) + self.outside.at_least(floor))
-        flat = self._values.ravel()
-        return kernels.collect(  # type: ignore[no-any-return]
-            flat, self._reference.ravel(), floor, active, self.inside.total, *self._blocks, self._edges
+        voxels, level, inside, inside_level = kernels.collect(
+            self._values.ravel(),
+            self._reference.ravel(),
+            floor,
+            active,
+            self.inside.total,
+            *self._blocks,
+            self._edges,
         )
+        number = np.int32 if self._values.size <= np.iinfo(np.int32).max else np.int64
+        return voxels.astype(number), level, inside.astype(number), inside_level
 
     @cached_property
-    def _lesions(self) -> tuple[Ints, NDArray[np.int32], Levels]:
+    def _lesions(self) -> tuple[Places, NDArray[np.int32], Levels]:
         """Reference voxels in memory order, the lesion of each from 0, and the peak of each lesion."""
         _, _, voxels, level = self._collect(TOP + 1)
         lesion, peak = basin_kernels.label(voxels, level, np.array(self._sizes), self._strides)
         return voxels, lesion, peak
 
-    def _along_xyz(self, voxels: Ints) -> Ints:
+    def _along_xyz(self, voxels: Places) -> Ints:
         """Flat indices in the order x, then y, then z."""
         if not self.x_fastest:
-            return voxels
+            return voxels.astype(np.int64)
         z, y, x = np.unravel_index(voxels, self._sizes)
         return np.asarray(np.ravel_multi_index((x, y, z), self.shape), np.int64)
 
@@ -131,10 +140,10 @@ class Voxels:
         sums = basin_kernels.plateaus(voxels, level, basin, peak, size1, size2)
         hits, of = tree_kernels.common(voxels, self._lesions[0])
         del voxels
-        bridges_begin = tree_kernels.levels_begin(level, bridge[:bridges])
+        bridges_begin = tree_kernels.levels_begin(level[bridge[:bridges]])
         pairs = tree_kernels.bridges_by_level(level, basin, bridge[:bridges], end[:bridges], bridges_begin)
         del bridge, end
-        begin = tree_kernels.levels_begin(level, np.arange(level.size, dtype=np.int32))
+        begin = tree_kernels.levels_begin(level)
         turn, hit_turn = tree_kernels.voxels_by_level(level, basin, hits, begin)
         del level, basin
         rows = tree_kernels.grow(turn, begin, pairs, bridges_begin, sums)

@@ -22,14 +22,14 @@ LEVEL, OWN, CHILD, SIBLING = 0, 1, 2, 3
 
 
 @njit(cache=True)
-def levels_begin(level, which):
-    """Where each level begins when ``which`` (indices of voxels) are sorted by level, highest first: (TOP + 2,).
+def levels_begin(level):
+    """Where each level begins when what has them is sorted by level, highest first: (TOP + 2,).
 
     Those of level t are ``begin[t + 1]`` to ``begin[t]``.
     """
     begin = np.zeros(TOP + 2, np.int64)
-    for n in which:
-        begin[level[n]] += 1
+    for t in level:
+        begin[t] += 1
     for t in range(TOP, -1, -1):
         begin[t] += begin[t + 1]
     return begin
