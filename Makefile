@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 export OMP_WAIT_POLICY = passive
 
-.PHONY: setup demo test check format lock slim overfit bench-setup bench bench-data bench-train bench-lock clean
+.PHONY: setup demo test check format lock slim overfit bench-setup bench bench-drift bench-data bench-train bench-lock clean
 
 setup: $(VENV)/ready
 
@@ -59,6 +59,10 @@ bench-setup: .venv-bench/ready
 bench: bench-setup
 	.venv-bench/bin/python -m benchmarks.evaluation $(BENCH)
 	.venv-bench/bin/python -m benchmarks.traps
+
+# Whether the written ratios still hold: some minutes; ends with 1 when one moved by more than a third.
+bench-drift: bench-setup
+	.venv-bench/bin/python -m benchmarks.drift $(BENCH)
 
 # What preparing and loading cost beside other tools: a quarter of an hour, reads ../shared/data.
 bench-data: setup bench-setup

@@ -324,3 +324,31 @@ def test_masks_looked_at_as_whole_arrays_have_the_same_distances(reference: Mask
         assert np.array_equal(one.distance_mm, other.distance_mm)
         assert np.array_equal(one.weight, other.weight)
         assert one.without == other.without
+
+
+# --- a mask that fills the scan -------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(st.tuples(*[st.integers(1, 7)] * 3).flatmap(lambda shape: arrays(bool, shape)), st.booleans())
+def test_a_mask_that_fills_the_scan_has_the_distances_of_any_other(mask: Mask, turned: bool) -> None:
+    # Sides whose squares are exact, so that every way of adding them up gives the same distance.
+    spacing, full = (0.5, 1.25, 3.0), np.ones(mask.shape, bool)
+    reference, prediction = (full, mask) if turned else (mask, full)
+    cheap = measure(reference, prediction, spacing, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "has_numba", lambda: False)
+        general = measure(reference, prediction, spacing, 1)
+    for one, other in zip(cheap.voxel, general.voxel, strict=True):
+        np.testing.assert_array_equal(one.distance_mm, other.distance_mm)
+        np.testing.assert_array_equal(one.weight, other.weight)
+        assert one.without == other.without
+
+
+def test_from_one_voxel_to_the_faces_around_it_by_hand() -> None:
+    # 3 x 3 x 3 with the middle: 6 faces at 1, 12 edges at sqrt 2, 8 corners at sqrt 3; back it is 1.
+    middle = box((1, 2), (1, 2), (1, 2), shape=(3, 3, 3))
+    there, back = measure(middle, np.ones((3, 3, 3), bool), MM, 1).voxel
+    assert (there.distance_mm.tolist(), there.weight.tolist()) == ([1.0], [1.0])
+    assert back.distance_mm.tolist() == [1.0, round(2**0.5, 9), round(3**0.5, 9)]
+    assert back.weight.tolist() == [6.0, 12.0, 8.0]

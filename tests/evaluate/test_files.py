@@ -50,6 +50,20 @@ def test_equal_statistics_give_equal_bytes_without_a_clock(tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "b.npz"]
 
 
+def test_equal_arrays_are_stored_once(tmp_path: Path) -> None:
+    # The distances of a mask at three thresholds are those at one: what is added is a few words of the text.
+    masks = drawn("##../....", "#.../...#"), drawn("#.../...#", "#.../...#")
+    one, three = (measured(*masks, binary=True, declared=levels) for levels in ((0.5,), (0.3, 0.5, 0.7)))
+    assert len(three.distances) == 3
+    stored = []
+    for case in (one, three):
+        files.save(tmp_path / "x.npz", case)
+        assert equal(files.load(tmp_path / "x.npz"), case)
+        with zipfile.ZipFile(tmp_path / "x.npz") as archive:
+            stored.append(archive.read("arrays"))
+    assert stored[0] == stored[1]
+
+
 def test_a_foreign_file_is_an_error_and_pickle_is_never_read(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     with pytest.raises(StoreError, match="readable statistics file"):

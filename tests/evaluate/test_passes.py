@@ -72,6 +72,12 @@ def edges(rng: np.random.Generator, shape: tuple[int, ...]) -> Values:
     return np.asarray(rng.choice([0.0, -0.0, 5e-324, 1e-310, 1e-40, *on, *beside], size=shape))
 
 
+def white(rng: np.random.Generator, shape: tuple[int, ...]) -> Values:
+    """As of an untrained network: nearly every voxel has a level of its own, a third of them below every floor."""
+    values = rng.integers(0, 60, shape) / 60
+    return np.where(values < 1 / 3, 0.0, values)
+
+
 def nothing(_: np.random.Generator, shape: tuple[int, ...]) -> Values:
     return np.zeros(shape)
 
@@ -81,7 +87,7 @@ def everything(_: np.random.Generator, shape: tuple[int, ...]) -> Values:
 
 
 MAPS: list[Callable[[np.random.Generator, tuple[int, ...]], Values]] = [
-    blobs, ridges, plateaus, noise, edges, nothing, everything
+    blobs, ridges, plateaus, noise, white, edges, nothing, everything
 ]  # fmt: skip
 REFERENCES = [blobs, plateaus, noise, nothing, everything]
 
@@ -185,6 +191,33 @@ def test_whole_arrays(recipe: tuple[Any, ...], kind: str, order: str, other: str
 
 
 @pytest.mark.parametrize("order", ["C", "Fortran"])
+def test_one_voxel_joins_eight_candidates_that_do_not_touch_each_other(order: str) -> None:
+    # The corners of a cube of 3 are two apart, and its middle touches all of them: .9, .8, ... .2, joined at .1.
+    values = np.zeros((3, 3, 3))
+    values[::2, ::2, ::2] = np.arange(9, 1, -1).reshape(2, 2, 2) / 10
+    values[1, 1, 1] = 0.1
+    grid = Grid.of(values.shape, None)
+    case = both_passes(Crop.whole(values == 0.9, grid), Crop.whole(ORDERS[order](values), grid))
+    tree = case.trees[0]
+    assert [tree.standing(level_of(k / 10)).size for k in range(1, 10)] == [1, 8, 7, 6, 5, 4, 3, 2, 1]
+    assert sorted(tree.voxels.tolist()) == [1] * 8 + [9]
+    assert sorted(set(tree.until.tolist())) == [0, level_of(0.1)]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("order", ["C", "Fortran"])
+def test_planes_without_anything_divide_candidates(order: str, axis: int) -> None:
+    # Three planes are held at a time: whatever lay in one of them before must be gone. Full planes at 1, 2, then 5 and
+    # 9: 1 and 2 are one candidate, the others their own, in whichever direction memory runs.
+    values = np.zeros((11, 11, 11))
+    np.moveaxis(values, axis, 0)[[1, 2, 5, 9]] = [[[0.9]], [[0.8]], [[0.7]], [[0.6]]]
+    grid = Grid.of(values.shape, None)
+    case = both_passes(Crop.whole(values > 0.75, grid), Crop.whole(ORDERS[order](values), grid))
+    assert sorted(case.trees[0].voxels[case.trees[0].until == 0].tolist()) == [121, 121, 242]
+    assert case.lesions.voxels.tolist() == [242]
+
+
+@pytest.mark.parametrize("order", ["C", "Fortran"])
 def test_the_middle_of_one_among_equal_plateaus(order: str) -> None:
     # Single peaks of equal height and size merge at one level: the first along x, then y, then z says where the
     # candidate is, whichever axis is fastest in memory. The reference is so torn that another place shows.
@@ -230,6 +263,22 @@ def test_floors_and_declared_levels(recipe: tuple[Any, ...], floor: int, few: in
         mask = encode(values) >= level
         assert tree.standing(level).size == ndimage.label(mask, np.ones((3, 3, 3)))[1]
         assert tree.voxels[tree.standing(level)].sum() == mask.sum()
+
+
+@settings(max_examples=30)
+@given(VOLUMES)
+def test_a_mask_is_measured_once_for_all_levels(recipe: tuple[Any, ...]) -> None:
+    reference, values = made(recipe)
+    grid = Grid.of(reference.shape, np.diag([1.0, 1.0, 3.0, 1.0]))
+    mask = Crop.whole(np.where(values > 0.3, np.uint16(TOP), np.uint16(0)), grid)
+    levels, about = (600, level_of(0.2), TOP), {"case_id": "c", "patient_id": "p", "floor": 600}
+    one, other = (
+        statistics.measure_case(Crop.whole(reference, grid), Prediction(mask, kind), declared=levels, **about)  # type: ignore[arg-type]
+        for kind in ("mask", "probability")
+    )
+    require_equal(one.distances, other.distances)
+    for level in levels:
+        assert as_sets(one.tree_at(level)) == as_sets(other.tree_at(level))
 
 
 @settings(max_examples=30)

@@ -204,6 +204,18 @@ def test_one_level_labelled_densely_is_the_same_tree(
         assert as_sets(voxels.tree(1)) == as_sets(sparse)
 
 
+@settings(max_examples=30)
+@given(VOLUMES)
+def test_many_rows_find_their_lesions_as_few_do(volume: tuple[NDArray[np.bool_], NDArray[np.float64]]) -> None:
+    tree = measured(*volume).trees[0]
+    rows = tree.standing(TENTHS[1])
+    with pytest.MonkeyPatch.context() as patch:
+        few = tree.pairs(rows), tree.overlapping(np.arange(tree.level.size))
+        patch.setattr("missrate.core.case.MANY", -1)
+        many = tree.pairs(rows), tree.overlapping(np.arange(tree.level.size))
+    np.testing.assert_equal(many, few)
+
+
 def as_sets(tree: Tree) -> list[tuple[Any, ...]]:
     """The rows in an order that does not depend on how the voxels were visited."""
     lesions = int(tree.overlap_lesion.max(initial=-1)) + 1

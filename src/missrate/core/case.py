@@ -111,6 +111,11 @@ class Tree:
         return key // lesions, (key % lesions).astype(np.int32), voxels
 
     def _span(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Where the overlap rows of each of these rows begin and end."""
+        if rows.size > MANY:  # as in ``Histogram.at_least``
+            before = np.zeros(self.level.size + 1, np.intp)
+            np.cumsum(np.bincount(self.overlap_row, minlength=self.level.size), out=before[1:])
+            return before[self.first[rows]], before[rows + 1]
         return (
             np.searchsorted(self.overlap_row, self.first[rows]),
             np.searchsorted(self.overlap_row, rows, side="right"),

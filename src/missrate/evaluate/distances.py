@@ -75,6 +75,11 @@ def measure(
     two shapes, DataError for arrays that are not boolean, InputError for a spacing that is not three positive numbers.
     """
     _require(reference_XYZ, prediction_XYZ, spacing_mm)
+    if not surfels and has_numba():
+        if prediction_XYZ.all() and reference_XYZ.any():
+            return SurfaceDistances(level, _to_full(reference_XYZ, spacing_mm))
+        if reference_XYZ.all() and prediction_XYZ.any():
+            return SurfaceDistances(level, _to_full(prediction_XYZ, spacing_mm)[::-1])
     if not surfels and max(np.count_nonzero(reference_XYZ), np.count_nonzero(prediction_XYZ)) > DENSE:
         return SurfaceDistances(level, _both([_dense(reference_XYZ), _dense(prediction_XYZ)], spacing_mm))
     frames = _Frame.of(reference_XYZ), _Frame.of(prediction_XYZ)
@@ -150,8 +155,46 @@ def _directed(source: _Surface, target: _Surface, spacing_mm: tuple[float, float
     else:
         tree = KDTree(target.place_XN.T * np.array(spacing_mm), balanced_tree=False)
         nearest_N = np.asarray(tree.query(source.place_XN.T * np.array(spacing_mm))[0], np.float64)
+    return _spread(nearest_N, source.weight_N)
+
+
+def _spread(nearest_N: NDArray[np.float64], weight_N: NDArray[np.float64]) -> Spread:
     distance_mm, inverse = np.unique(nearest_N.round(9), return_inverse=True)
-    return Spread(distance_mm, np.asarray(np.bincount(inverse, source.weight_N), np.float64))
+    return Spread(distance_mm, np.asarray(np.bincount(inverse, weight_N), np.float64))
+
+
+def _to_full(mask_XYZ: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> Pair:
+    """From a mask that is not empty to one that fills the whole array, and back.
+
+    The border of what fills a box is its six faces, and what is nearest on a face lies straight ahead. Seen from a face
+    the mask is a relief, a depth for each column, and the distances are the lower envelope of paraboloids over it.
+    """
+    frame = _Frame.of(mask_XYZ) if np.count_nonzero(mask_XYZ) <= DENSE else None
+    place_XN = _dense(mask_XYZ).place_XN if frame is None else frame.places(_border(frame))
+    last_X1, spacing_X1 = np.array([[n - 1] for n in mask_XYZ.shape]), np.array(spacing_mm)[:, None]
+    ahead_N = (np.minimum(place_XN, last_X1 - place_XN) * spacing_X1).min(axis=0)
+    faces = [
+        _from_face(place_XN, mask_XYZ.shape, spacing_mm, axis, side)
+        for axis in range(3)
+        for side in sorted({0, mask_XYZ.shape[axis] - 1})
+    ]
+    back_N = np.concatenate(faces)
+    return _spread(ahead_N, np.ones(ahead_N.size)), _spread(back_N, np.ones(back_N.size))
+
+
+def _from_face(
+    place_XN: NDArray[np.int64], shape: tuple[int, ...], spacing_mm: tuple[float, float, float], axis: int, side: int
+) -> NDArray[np.float64]:
+    """The distance in mm of each voxel of one face to the nearest place; edges belong to the face of the first axis."""
+    from missrate.evaluate import kernels
+
+    u, v = (other for other in range(3) if other != axis)
+    depth_UV = np.full((shape[u], shape[v]), np.inf)
+    np.minimum.at(depth_UV, (place_XN[u], place_XN[v]), np.abs(place_XN[axis] - side) * spacing_mm[axis])
+    squared_UV = kernels.nearest_along(depth_UV**2, spacing_mm[v])
+    squared_UV = kernels.nearest_along(np.ascontiguousarray(squared_UV.T), spacing_mm[u]).T
+    own = tuple(slice(1, -1) if other < axis else slice(None) for other in (u, v))
+    return np.asarray(np.sqrt(squared_UV[own]).ravel(), np.float64)
 
 
 def _far(

@@ -17,15 +17,17 @@ from missrate.core.store import write_atomic
 from missrate.core.surfaces import Spread, SurfaceDistances
 
 SCHEMA = "missrate/statistics/2"
+_Packed = tuple[str, tuple[int, ...], bytes]
+"""An array: type, shape, compressed bytes."""
 KINDS = {kind.__name__: kind for kind in (CaseStatistics, Histogram, Lesions, Tree, Spread, SurfaceDistances)}
 
 
 def save(path: Path, case: CaseStatistics) -> None:
     """Writes ``case``, all or nothing: every array compressed, everything else in one JSON text."""
-    arrays: list[NDArray[Any]] = []
+    arrays: dict[_Packed, int] = {}
     value = _taken_apart(case, arrays)
-    packed = [_packed(array) for array in arrays]
-    about = [[array.dtype.str, list(array.shape), len(data)] for array, data in zip(arrays, packed, strict=True)]
+    packed = [data for _, _, data in arrays]
+    about = [[dtype, list(shape), len(data)] for dtype, shape, data in arrays]
     text = json.dumps({"schema": SCHEMA, "case": value, "arrays": about}, sort_keys=True)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
@@ -50,11 +52,13 @@ def load(path: Path) -> CaseStatistics:
         raise StoreError(f"{path} must be a readable statistics file. Got: {error}.") from error
 
 
-def _taken_apart(value: Any, arrays: list[NDArray[Any]]) -> Any:
-    """Plain JSON: an array becomes its number in ``arrays``, a dataclass a table that names it."""
+def _taken_apart(value: Any, arrays: dict[_Packed, int]) -> Any:
+    """Plain JSON: an array becomes its number in ``arrays``, a dataclass a table that names it.
+
+    Equal arrays are one: the distances of a mask are the same at every threshold.
+    """
     if isinstance(value, np.ndarray):
-        arrays.append(value)
-        return {"array": len(arrays) - 1}
+        return {"array": arrays.setdefault((value.dtype.str, value.shape, _packed(value)), len(arrays))}
     if is_dataclass(value):
         parts = {field.name: _taken_apart(getattr(value, field.name), arrays) for field in fields(value)}
         return {"kind": type(value).__name__, "parts": parts}

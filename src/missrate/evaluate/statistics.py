@@ -14,6 +14,7 @@ from missrate.core.crop import Crop, union
 from missrate.core.errors import DataError
 from missrate.core.grid import Grid, require_same
 from missrate.core.quantise import TOP
+from missrate.core.surfaces import SurfaceDistances
 from missrate.core.types import Points, Prediction
 from missrate.evaluate import plain
 from missrate.evaluate.distances import measure as measure_distances
@@ -23,8 +24,8 @@ logger = logging.getLogger(__name__)
 MOST_ACTIVE = 0.05
 """The floor is raised until at most this share of a scan's voxels lies above it."""
 FEW = 2_000_000
-"""So many voxels may always lie above the floor: white noise of so many costs 3 seconds and 2 MB, and a scan that was
-cropped around a tumour is to more than ``MOST_ACTIVE`` tumour."""
+"""So many voxels may always lie above the floor: white noise of so many costs less than half a second, and a scan that
+was cropped around a tumour is to more than ``MOST_ACTIVE`` tumour."""
 
 
 def measure_case(
@@ -56,7 +57,7 @@ def measure_case(
     outside = _with_zeros(within.outside, beyond)
     highest = max(int(within.slice_peak.max()), int(within.lesion_peak.max(initial=0)))
     lowest = raised_floor(within.inside, within.outside, lowered_floor(floor, highest), total)
-    trees = (within.tree(lowest), *(within.tree(t, t) for t in sorted(set(declared)) if t < lowest))
+    trees = _trees(within, lowest, declared, prediction.kind)
     slices = (_padded(values, box[2], grid) for values in (within.slice_voxels, within.slice_inside, within.slice_peak))
     slice_voxels, slice_inside, slice_peak = slices
     wanted = declared if distances_at is None else distances_at
@@ -74,8 +75,8 @@ def measure_case(
         slice_peak=slice_peak,
         lesions=_lesions(within, grid, (box[0].start, box[1].start, box[2].start)),
         lesion_peak=within.lesion_peak,
-        trees=_one_level(trees, prediction.kind),
-        distances=_distances(within, grid, wanted, surfels),
+        trees=trees,
+        distances=_distances(within, grid, wanted, kind=prediction.kind, surfels=surfels),
     )
 
 
@@ -228,16 +229,28 @@ def _lesions(within: Any, grid: Grid, start: tuple[int, int, int]) -> Lesions:
     return lesions.describe(flat, lesion, within.lesion_peak.size, shape=shape, start=start, grid=grid)
 
 
-def _one_level(trees: tuple[Tree, ...], kind: str) -> tuple[Tree, ...]:
-    """A mask is the same at every threshold, so its one tree answers all of them."""
-    return tuple(replace(tree, lowest=1) for tree in trees[:1]) if kind == "mask" else trees
+def _trees(within: Any, lowest: int, declared: Sequence[int], kind: str) -> tuple[Tree, ...]:
+    """The candidates from ``lowest`` upwards and at each declared level below.
+
+    A mask is the same at every threshold, so its one tree answers all of them.
+    """
+    tree: Tree = within.tree(lowest)
+    if kind == "mask":
+        return (replace(tree, lowest=1),)
+    return (tree, *(within.tree(t, t) for t in sorted(set(declared)) if t < lowest))
 
 
-def _distances(within: Any, grid: Grid, levels: Sequence[int], surfels: bool) -> tuple[Any, ...]:
+def _distances(
+    within: Any, grid: Grid, levels: Sequence[int], *, kind: str, surfels: bool
+) -> tuple[SurfaceDistances, ...]:
+    """Distances at each of ``levels``; those of a mask are measured once for all of them."""
     if grid.spacing_mm is None:
         return ()
-    result = []
+    result: list[SurfaceDistances] = []
     for level in sorted(set(levels)):
+        if kind == "mask" and result:
+            result.append(replace(result[0], level=level))
+            continue
         reference_XYZ, prediction_XYZ = within.masks(level)
         result.append(measure_distances(reference_XYZ, prediction_XYZ, grid.spacing_mm, level, surfels=surfels))
     return tuple(result)

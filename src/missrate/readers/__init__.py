@@ -13,6 +13,7 @@ channels) that are lesion. A map of labels says which ``numbers`` it holds, so t
 ``ONLY_VOXEL_SIZE = True``: the format keeps neither directions nor origin; the reference's voxel size counts.
 ``geometry(location)``: shape and affine of the axes of the label's own file, before they are turned to RAS+; None where
 nothing says them, as for a format with ``ONLY_VOXEL_SIZE`` that has no scan beside it.
+``beside(location) -> list[Path]``: further files that are read for a location, so that a change of them is noticed.
 ``ABSENT_IS_EMPTY = True``: a case of which the source has nothing was predicted, and nothing was found in it.
 
 A member that serves a study or ``check`` has some of these:

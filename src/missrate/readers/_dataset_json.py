@@ -65,13 +65,19 @@ def describing(predictions: Path) -> dict[str, Any] | None:
     has ``plans.json`` beside it; and an export of ours has ``export.json``. No other description above counts: it may
     be of the scans, and speak of other labels than the predictions. Raises DataError for one that cannot be read.
     """
+    place = where_described(predictions)
+    return None if place is None else read(place)
+
+
+def where_described(predictions: Path) -> Path | None:
+    """Return the folder whose ``dataset.json`` speaks of predictions below a folder, see ``describing``."""
     if not predictions.is_dir():
         return None
     folder = predictions.resolve()
     for place in (folder, *folder.parents[:2]):
         known = place == folder or any((place / beside).is_file() for beside in ("plans.json", "export.json"))
         if known and (place / NAME).is_file():
-            return read(place)
+            return place
     return None
 
 

@@ -121,6 +121,12 @@ def geometry(location: str) -> tuple[tuple[int, ...], NDArray[np.float64]] | Non
     return nifti.geometry(image) if image else None
 
 
+def beside(location: str) -> list[Path]:
+    """The scan of a mask, which says how its axes run."""
+    _, _, image = location.partition(IMAGE)
+    return [Path(image)] if image else []
+
+
 def _on_image(crop: Crop, image: str, name: str) -> Crop:
     """A mask on the grid of its scan: its axes are those of the scan's file, before that is turned to RAS+.
 

@@ -135,6 +135,14 @@ def geometry(location: str) -> tuple[tuple[int, ...], NDArray[np.float64]] | Non
     return None if scan is None else nifti.geometry(str(scan))
 
 
+def beside(location: str) -> list[Path]:
+    """The NIfTI file, which says where the probabilities lie, and the description of the channels."""
+    path = Path(location)
+    scan, described = _beside(path), _dataset_json.where_described(path.parent)
+    named = [] if described is None else [described / _dataset_json.NAME]
+    return named if scan is None else [scan, *named]
+
+
 def _require_shape(header: _arrays.Header, shape: tuple[int, ...], path: Path) -> None:
     if len(header.shape) != 4 or header.dtype.kind != "f" or header.fortran:
         raise DataError(f"{path} must hold fractions on the axes CZYX, in C order. Got {header.dtype} {header.shape}.")

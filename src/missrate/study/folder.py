@@ -23,7 +23,7 @@ from missrate.prepare.case import load_reference
 from missrate.prepare.patients import column, with_patients
 from missrate.readers._detect import Source, source_of
 from missrate.readers._files import files_of
-from missrate.study import folder_labels, numbers
+from missrate.study import folder_labels, numbers, reuse
 from missrate.study.cases import run_cases
 from missrate.study.sources import LARDER, opened
 from missrate.study.work import load_statistics
@@ -72,13 +72,24 @@ class Request:
         thresholds = {t for point in self.points() for t in point.thresholds.values() if t is not None}
         return sorted(level_of(t) for t in thresholds)
 
+    def options(self, entry: Entry, label: int | None) -> dict[str, Any]:
+        """What of the request changes the statistics of a case."""
+        labels = [label, self.lesion_label, self.prediction_label]
+        who = {"case_id": entry.case_id, "patient_id": entry.patient_id}
+        return who | {
+            "labels": labels,
+            "floor": level_of(self.floor),
+            "declared": self.declared(),
+        }
+
 
 def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
     """Writes ``statistics/``, ``summary.json``, ``lesions.csv`` and ``cases.csv`` below ``out``; gives the summary.
 
-    Walks the references, never the predictions. A case that fails is named in the summary with its reason and the
-    others go on, or with ``stop`` nothing is summarised; predictions of no reference are named. Raises InputError when
-    nothing can be evaluated.
+    Walks the references, never the predictions. A case whose statistics are in ``out`` already, and of which neither
+    files nor options have changed since, is not measured again. A case that fails is named in the summary with its
+    reason and the others go on, or with ``stop`` nothing is summarised; predictions of no reference are named. Raises
+    InputError when nothing can be evaluated.
     """
     request = replace(request, metrics=tuple(own.pinned(name, Path()) for name in request.metrics))
     # Whatever can be wrong with a request is said before the first case is read.
@@ -97,19 +108,29 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
         )
     with store.lock(request.out):
         folder = request.out / "statistics"
-        earlier = [path for ending in ("npz", "json") for path in folder.glob(f"*.{ending}")]
-        for old in (*earlier, *(request.out / name for name in RESULTS)):
+        for old in (request.out / name for name in RESULTS):
             old.unlink(missing_ok=True)  # of an earlier call, perhaps with other inputs
         label = folder_labels.of_references(references, entries, request.lesion_label)
         asked = folder_labels.of_predictions(predictions, label, request.prediction_label)
-        shared = {"request": request, "readers": (references.name, predictions.name), "label": label}
-        shared["wanted"] = tuple(sorted(asked.lesion)) or EVERYTHING
-        shared["surfels"] = any("surfels" in metric.needs for metric in chosen)
+        wanted = tuple(sorted(asked.lesion)) or EVERYTHING
+        surfels = any("surfels" in metric.needs for metric in chosen)
         counts_anyway = predictions.absent_is_empty or request.missing == "as-misses"
+        measured = [entry for entry in entries if entry.case_id in predicted or counts_anyway]
+        shared = {"request": request, "readers": (references.name, predictions.name), "label": label}
+        shared |= {"wanted": wanted, "surfels": surfels}
+        keys = {
+            entry.case_id: reuse.key(
+                (references, predictions),
+                (entry.label, predicted.get(entry.case_id)),
+                request.options(entry, label) | {"wanted": wanted, "surfels": surfels},
+            )
+            for entry in measured
+        }
+        kept = reuse.keep(folder, keys, ABOUT)
         tasks = [
-            Task(entry.case_id, measure, shared | {"entry": entry, "prediction": predicted.get(entry.case_id)})
-            for entry in entries
-            if entry.case_id in predicted or counts_anyway
+            Task(name, measure, shared | {"entry": entry, "prediction": predicted.get(name), "key": keys[name]})
+            for name, entry in ((entry.case_id, entry) for entry in measured)
+            if name not in kept
         ]
         run_cases(tasks, "evaluate", workers)
         said = _judge(request, asked)
@@ -132,7 +153,8 @@ def measure(
     readers: tuple[str, str],
     label: int | None,
     wanted: tuple[int, ...],
-    surfels: bool = False,
+    surfels: bool,
+    key: str | None,
 ) -> None:
     """Statistics of one case, or ``<case>.failed.json`` with the reason. A task."""
     written, name = request.out / "statistics" / entry.case_id, entry.case_id
@@ -155,9 +177,12 @@ def measure(
     except DataError as error:
         store.write_json(written.with_name(f"{name}.failed.json"), about | {"reason": str(error)})
         return
-    files.save(written.with_name(f"{name}.npz"), measured)
+    arrays = written.with_name(f"{name}.npz")
+    files.save(arrays, measured)
     inputs = {"reference": _hash(entry.label), "predictions": _hash(prediction)}
-    store.write_json(written.with_name(f"{name}.json"), about | inputs)
+    # Written last: it says that the case is whole, and what it was measured from.
+    whole = {"key": key, "statistics": store.hash_file(arrays)}
+    store.write_json(written.with_name(f"{name}.json"), about | inputs | whole)
 
 
 def _mask(reference: Crop, label: int | None) -> Crop:
@@ -174,7 +199,14 @@ def _measured(
     if isinstance(placed, Points):
         return statistics.measure_points(mask, placed, floor=floor, fold=None, **who)
     return statistics.measure_case(
-        mask, placed, floor=floor, fold=None, declared=request.declared(), distances_at=None, surfels=surfels, **who
+        mask,
+        placed,
+        floor=floor,
+        fold=None,
+        declared=request.declared(),
+        distances_at=None,
+        surfels=surfels,
+        **who,
     )
 
 
