@@ -18,6 +18,7 @@ from missrate.core import checkpoint, store
 from missrate.core.crop import Crop
 from missrate.core.errors import DataError, StoreError
 from missrate.core.grid import Grid
+from missrate.core.guard import understood
 from missrate.core.patch import AIR_HU, cut
 from missrate.core.precision import uses_bf16
 from missrate.core.quantise import encode
@@ -66,10 +67,9 @@ def load_run(run: Path, recipe: Recipe | None = None) -> Loaded:
 def _load(weights: Path, _changed_ns: int, recipe_json: str, patch_px: tuple[int, int]) -> Loaded:
     recipe = Recipe.model_validate_json(recipe_json)
     model = build_model(recipe)
-    try:
-        model.load_state_dict(checkpoint.load(weights))
-    except RuntimeError as error:
-        raise StoreError(f"{weights} must fit the recipe of arm {recipe.arm!r}. Got: {error}") from error
+    state = checkpoint.load(weights)
+    with understood(weights, f"weights that fit the recipe of arm {recipe.arm!r}"):
+        model.load_state_dict(state)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Loaded(model.to(device).eval(), recipe, device, patch_px)
 

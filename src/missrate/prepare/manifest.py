@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from missrate.core import store
+from missrate.core.documents import ReasonForm
 from missrate.core.errors import DataError
+from missrate.core.guard import understood
 from missrate.core.types import Entry
 from missrate.prepare import cohort, twins
 
@@ -44,7 +46,8 @@ def finish(
 
 def read_refused(folder: Path) -> list[Row]:
     """The lines of ``refused.csv``: case_id, patient_id, reason."""
-    with (folder / "refused.csv").open(newline="", encoding="utf-8") as file:
+    path = folder / "refused.csv"
+    with understood(path, "a table that missrate wrote"), path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -53,7 +56,7 @@ def _read(folder: Path, entries: list[Entry]) -> tuple[list[dict[str, Any]], lis
     for entry in entries:
         refusal = folder / "refused" / f"{entry.case_id}.json"
         if refusal.exists():
-            refused.append(store.read_json(refusal))
+            refused.append(store.read_json(refusal, None, ReasonForm))
         else:
             cases.append(store.read_json(folder / "cases" / entry.case_id / "case.json", store.CASE))
     return cases, refused

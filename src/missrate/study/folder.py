@@ -11,6 +11,7 @@ from missrate.core import foreign, store
 from missrate.core import points as point_files
 from missrate.core.case import CaseStatistics
 from missrate.core.crop import Crop
+from missrate.core.documents import Document, ReasonForm
 from missrate.core.errors import DataError, InputError, ProvenanceError
 from missrate.core.grid import Grid, axcodes
 from missrate.core.quantise import level_of
@@ -26,6 +27,14 @@ from missrate.study.sources import LARDER, opened
 from missrate.study.work import load_statistics
 
 ABOUT = "missrate/evaluated/1"
+
+
+class AboutForm(Document):
+    """What is noted beside the statistics of a case."""
+
+    warning: str | None
+    reference: str
+    predictions: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,13 +238,13 @@ def _finish(
     subgroups: dict[str, dict[str, str]],
 ) -> dict[str, Any]:
     folder = request.out / "statistics"
-    rows = [store.read_json(path, ABOUT) for path in sorted(folder.glob("*.failed.json"))]
+    rows = [store.read_json(path, ABOUT, ReasonForm) for path in sorted(folder.glob("*.failed.json"))]
     failed = [{key: row[key] for key in ("case_id", "reason")} for row in rows]
     known = {} if not predictions.absent_is_empty else {entry.case_id: "" for entry in entries}
     missing = [entry.case_id for entry in entries if entry.case_id not in predicted | known]
     extra = sorted(predicted.keys() - {entry.case_id for entry in entries})
     cases = load_statistics([folder / f"{entry.case_id}.npz" for entry in entries])
-    about = [store.read_json(folder / f"{case.case_id}.json", ABOUT) for case in cases]
+    about = [store.read_json(folder / f"{case.case_id}.json", ABOUT, AboutForm) for case in cases]
     _require_usable(request, entries, cases, failed=failed, missing=missing)
     points, matchings = request.points(), request.matchings()
     _require_other_patients(points, cases)

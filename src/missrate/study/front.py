@@ -175,8 +175,8 @@ def _outcome(out: Path, stages: list[Stage]) -> str:
         if stage.room == "prepare":
             lines.append(_cases(place / "prepared" / stage.name.partition("@")[0].split("/")[1]))
         if stage.room == "report":
-            comparison = store.read_json(place / "comparison" / "comparison.json")
-            lines += ["", side_by_side.comparison_table(comparison), "", f"Report: {place / 'report' / 'index.html'}"]
+            table = side_by_side.written_table(place / "comparison" / "comparison.json")
+            lines += ["", table, "", f"Report: {place / 'report' / 'index.html'}"]
     if stages[-1].room != "report":
         lines.append(f"{len(stages)} stages done, up to {stages[-1].room}, in {out}")
     return "\n".join(lines)
