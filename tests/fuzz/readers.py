@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,24 @@ def targets(root: Path) -> list[Target]:
 
 
 def _target(name: str, folder: Path, path: Path, form: Form = "bytes", word: str = "") -> Target:
-    return Target(f"reader {name}{word}", path, form, partial(_read, folder, name))
+    """What some readers refuse by nature (no table is an image) is no news later."""
+    usual = {str(refusal) for refusal in _refusals(folder, name)}
+    assert len(usual) < len(IMAGES + LABELS), f"{name}: nothing of the sound file is read"
+    return Target(f"reader {name}{word}", path, form, partial(_read, folder, name, usual))
 
 
-def _read(root: Path, name: str) -> None:
-    """Everything that a reader does with a folder; of the refusals the first one is raised."""
+def _read(root: Path, name: str, usual: set[str]) -> None:
+    """Raises the first unusual refusal, after everything else was tried."""
+    refusals = list(_refusals(root, name))
+    for refusal in refusals:
+        attempt.require_sentence(str(refusal))
+    unusual = [refusal for refusal in refusals if str(refusal) not in usual]
+    if unusual:
+        raise unusual[0]
+
+
+def _refusals(root: Path, name: str) -> Iterator[MissrateError]:
+    """Everything that a reader does with a folder."""
     reader = catalog.load("readers", name)
     reader.recognises(root)
     found = [Source(root, name, reader).entries()]
@@ -56,21 +69,11 @@ def _read(root: Path, name: str) -> None:
         found.append(reader.find(root, reader.Config()))
     for about in (each for each in ("notes", "label_names") if hasattr(reader, each)):
         getattr(reader, about)(*([root, reader.Config()] if about == "notes" else [root]))
-    refusals = [
-        refusal for entries in found for entry in entries for refusal in _refusals(reader, entry.image, entry.label)
-    ]
-    for refusal in refusals:
-        attempt.require_sentence(str(refusal))
-    if refusals:
-        raise refusals[0]
-
-
-def _refusals(reader: Any, image: str | None, label: str | None) -> list[MissrateError]:
-    said = [_asked(reader, loader, image) for loader in IMAGES if image is not None]
-    if label is not None:
-        said += [_asked(reader, loader, label) for loader in LABELS]
-        said.append(_asked(reader, "load_prediction", label, (1,)))
-    return [error for error in said if error is not None]
+    for entry in (entry for entries in found for entry in entries):
+        calls: list[tuple[Any, ...]] = [(loader, entry.image) for loader in IMAGES if entry.image is not None]
+        if entry.label is not None:
+            calls += [*((loader, entry.label) for loader in LABELS), ("load_prediction", entry.label, (1,))]
+        yield from (refusal for call in calls if (refusal := _asked(reader, *call)) is not None)
 
 
 def _asked(reader: Any, loader: str, *given: object) -> MissrateError | None:
@@ -87,7 +90,7 @@ def _pictures(root: Path, mask: np.ndarray) -> list[Target]:
     result = [
         _target("slices", root / "slices", root / "slices" / path) for path in ("images/p_z1.png", "masks/p_z2.png")
     ]
-    for suffix in (".jpg", ".tif", ".bmp"):
+    for suffix in (".jpg", ".tif"):
         place = root / f"pictures{suffix}"
         for side in ("images", "masks"):
             Image.fromarray(mask[:, :, 0] * 255).save(made(place / side) / f"p_z1{suffix}")

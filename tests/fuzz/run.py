@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from missrate.core.errors import MissrateError
 from tests.fuzz import attempt, material, mutate
 from tests.fuzz.target import Target
 
@@ -41,7 +42,7 @@ def fuzz(root: Path, count: int, seed: int, only: str = "") -> Report:
     os.chdir(made.targets[0].path.parent)
     try:
         for target in (each for each in made.targets if each.kind.startswith(only)):
-            assert attempt.outcome(target.use, made.outside) == "read", f"{target.kind}: the sound file is refused"
+            _require_sound(target)
         for number in range(count):
             index = number % len(made.targets)
             target = made.targets[index]
@@ -62,6 +63,14 @@ def fuzz(root: Path, count: int, seed: int, only: str = "") -> Report:
         os.chdir(before)
         logging.disable(logging.NOTSET)
     return report
+
+
+def _require_sound(target: Target) -> None:
+    """Raise AssertionError where even the sound file is refused: damage would then show nothing."""
+    try:
+        target.use()
+    except MissrateError as error:
+        raise AssertionError(f"{target.kind}: {error}") from error
 
 
 def _where(error: BaseException) -> str:

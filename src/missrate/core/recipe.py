@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal, Self
 import tomli_w
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
+from missrate.core import store
 from missrate.core.config import Frozen, parse, read_toml
+from missrate.core.errors import InputError
 from missrate.core.view import View
 
 INIT = re.compile(r"random|(backbone|full|arm):\S.*")
@@ -96,9 +98,29 @@ class Recipe(Frozen):
             raise ValueError("must be random, backbone:<weights>, full:<weights> or arm:<name>")
         return init
 
+    def own_files(self) -> list[str]:
+        """Return the files that would be executed: a model or loss whose name ends in ``.py``."""
+        named = [self.model, str((self.loss or {}).get("name", ""))]
+        return [name for name in named if name.endswith(".py")]
+
     def to_toml(self) -> str:
         """The resolved recipe as text; values that are None are left out, as TOML has no word for them."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def require_no_code(recipe: Recipe, path: Path, *, trust_code: bool = False) -> list[str]:
+    """Return the files, each with its hash, that the recipe in ``path`` would execute. Raises InputError for any.
+
+    A folder of weights is data, whoever sent it; with ``trust_code`` nothing is raised. A name that leads to no file
+    is left to whoever looks for it.
+    """
+    found = [f"{name} ({store.hash_file(Path(name))})" for name in recipe.own_files() if Path(name).is_file()]
+    if found and not trust_code:
+        raise InputError(
+            f"{path} must name no code of its own. Got {' and '.join(found)}, which would be executed; perhaps read it "
+            "and give --trust-code."
+        )
+    return found
 
 
 def read_recipe(path: Path) -> Recipe:

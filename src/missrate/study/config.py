@@ -124,6 +124,15 @@ class StudyConfig(Frozen):
     ladder: tuple[Rung, ...] = ()
     report: ReportConfig = ReportConfig()
 
+    @field_validator("sources")
+    @classmethod
+    def _safe_names(cls, sources: dict[str, SourceConfig]) -> dict[str, SourceConfig]:
+        """A source's name becomes that of a folder, as an arm's does."""
+        for name in sources:
+            if not SAFE_ID.fullmatch(name):
+                raise ValueError(f"names must be letters, digits, '.', '_' or '-', not {name!r}")
+        return sources
+
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         names = [arm.name for arm in self.arms]

@@ -110,9 +110,9 @@ def read_patients(path: Path) -> set[str]:
     """Patient ids of a CSV with a column ``patient_id``, or of a plain list, one a line. Raises InputError for none."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+        rows = [row for row in csv.reader(line for line in lines if line) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"--seen must be a list of patient ids. Got {path}: {error}.") from error
-    rows = [row for row in csv.reader(line for line in lines if line) if row]
     column = rows[0].index("patient_id") if rows and "patient_id" in rows[0] else None
     if column is None and any(len(row) > 1 for row in rows):
         raise InputError(f"--seen must be a plain list, or a CSV with a column patient_id. Got {rows[0]} in {path}.")
