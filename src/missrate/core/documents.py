@@ -42,11 +42,30 @@ class GridForm(Document):
     affine: Annotated[list[Row4], Field(min_length=4, max_length=4)] | None
 
 
-class LesionForm(Document):
-    """One line of ``lesions`` of a case."""
+class SizeForm(Document):
+    """How large a lesion is."""
 
     voxels: Count
     volume_ml: float | None
+
+
+class BurdenForm(Document):
+    """What a split reads of a case."""
+
+    case_id: Id
+    patient_id: Id
+    lesions: list[SizeForm]
+
+
+class BurdensForm(Document):
+    """What a split reads of a manifest."""
+
+    cases: list[BurdenForm]
+
+
+class LesionForm(SizeForm):
+    """One line of ``lesions`` of a case."""
+
     diameter_mm: float | None
     contrast_hu: float | None
 
@@ -176,11 +195,16 @@ class RuleForm(Document):
     least_volume_ml: float
 
 
-class SummaryForm(Document):
-    """What is read of ``summary.json`` by comparisons and calibrations."""
+class LackingForm(Document):
+    """What calibrations read of ``summary.json``: the cases that have no statistics."""
+
+    missing_predictions: list[str]
+    failed: list[ReasonForm]
+
+
+class SummaryForm(LackingForm):
+    """What comparisons read of it."""
 
     operating_point: PointForm
     matching: RuleForm
     raised_floors: dict[str, float]
-    missing_predictions: list[str]
-    failed: list[ReasonForm]

@@ -86,7 +86,7 @@ def read_json(path: Path, schema: str | None = None, form: type[Document] | None
     Raises StoreError when it is absent, no JSON object, of another schema than ``schema``, or not of ``form`` (by
     default that of the schema).
     """
-    with understood(path, "JSON"):
+    with understood(path, "readable JSON"):
         value = json.loads(path.read_bytes())
     if not isinstance(value, dict):
         raise StoreError(f"{path} must be a JSON object. Got {type(value).__name__}.")
@@ -101,8 +101,8 @@ def read_json(path: Path, schema: str | None = None, form: type[Document] | None
 
 
 def hash_file(path: Path) -> str:
-    """``sha256:`` and the hex digest of the file's bytes."""
-    with path.open("rb") as file:
+    """``sha256:`` and the hex digest of the file's bytes. Raises StoreError for what is no readable file."""
+    with understood(path, "a readable file"), path.open("rb") as file:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -135,7 +135,7 @@ def _read(path: Path, content: bytes) -> Weights:
         else:
             with warnings.catch_warnings():  # torch warns of old formats, and of those that it will refuse
                 warnings.simplefilter("ignore")
-                state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+                state = _from_torch(content)
     for key in ("model", "state_dict"):  # as torchvision's references and many others save theirs
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -144,6 +144,14 @@ def _read(path: Path, content: bytes) -> Weights:
     ):
         raise ConfigError(f"{path} must hold a state dict, names to tensors. Got {type(state).__name__}.")
     return {_renamed(name): value for name, value in state.items()}
+
+
+def _from_torch(content: bytes) -> Any:
+    """What torch reads without executing anything; it advises to execute what else there is, which we do not."""
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError("what cannot be read without executing it, or is damaged") from error
 
 
 def _renamed(name: str) -> str:

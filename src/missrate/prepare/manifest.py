@@ -47,7 +47,7 @@ def finish(
 def read_refused(folder: Path) -> list[Row]:
     """The lines of ``refused.csv``: case_id, patient_id, reason."""
     path = folder / "refused.csv"
-    with understood(path, "a table that missrate wrote"), path.open(newline="", encoding="utf-8") as file:
+    with understood(path, "a readable table that missrate wrote"), path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

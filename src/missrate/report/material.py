@@ -232,7 +232,7 @@ def _least_missed(arm: Arm) -> tuple[bool, float, float, str]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    with understood(path, "a table that missrate wrote"), path.open(newline="", encoding="utf-8") as file:
+    with understood(path, "a readable table that missrate wrote"), path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -242,4 +242,4 @@ def _run(folder: Path) -> Run:
     with understood(log, "lines of JSON"):
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         rows = [json.loads(line) for line in lines if line.strip()]
-    return Run(store.read_json(provenance, store.PROVENANCE) if provenance.exists() else {}, rows)
+    return Run(store.read_json(provenance) if provenance.exists() else {}, rows)

@@ -10,7 +10,7 @@ from missrate import calibrate
 from missrate.core import points, store
 from missrate.core.case import CaseStatistics
 from missrate.core.config import parse
-from missrate.core.documents import SummaryForm
+from missrate.core.documents import LackingForm
 from missrate.core.errors import ConfigError, InputError
 from missrate.core.matching import outcome, voxel_counts
 from missrate.core.quantise import level_of
@@ -130,7 +130,7 @@ def _load(evaluation: Path) -> tuple[list[CaseStatistics], list[str]]:
             f"{evaluation} must be a folder that evaluate wrote. Got an arm of a study, which holds the test patients "
             "too; perhaps run missrate calibrate with the study file."
         )
-    about = store.read_json(evaluation / "summary.json", summary.SCHEMA, SummaryForm)
+    about = store.read_json(evaluation / "summary.json", summary.SCHEMA, LackingForm)
     named = {*about["missing_predictions"], *(row["case_id"] for row in about["failed"])}
     cases = load_statistics(sorted(folder.glob("*.npz")))
     if not cases:
