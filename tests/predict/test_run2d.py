@@ -159,8 +159,7 @@ def test_a_picture_is_padded_after_it_was_made(tmp_path: Path) -> None:
     view = PLAIN.model_copy(update={"encoding": "picture"})
     image_XYZ = noise((6, 5, 4)) + np.int16(100)  # no air in it: a padding of air would change every colour
     small, padded = (
-        run2d.predict_image(load(bright(tmp_path, view=view, patch_px=px)), image_XYZ)
-        for px in ((1, 1), (20, 30))
+        run2d.predict_image(load(bright(tmp_path, view=view, patch_px=px)), image_XYZ) for px in ((1, 1), (20, 30))
     )
     assert np.array_equal(small, padded)
     assert np.array_equal(small[:, :, 2], view.slab(image_XYZ, 2)[1])

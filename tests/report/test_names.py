@@ -9,7 +9,7 @@ import pytest
 
 from missrate.core import store
 from missrate.core.ladder import METRICS, SCHEMA
-from missrate.report import data_page
+from missrate.report.canvas import drawn_on, svg_of
 from tests.report.test_page import Reader, write
 
 NAMES = ["$\\frac{1$", "$x^2$ and $y$", "a & <b> %s {0}"]
@@ -18,7 +18,7 @@ NAMES = ["$\\frac{1$", "$x^2$ and $y$", "a & <b> %s {0}"]
 def rung(name: str, arm: str) -> dict[str, Any]:
     found = {"value": 0.5, "ci95": [0.4, 0.6], "undefined": 0}
     about = {"threshold": 0.5, "thresholds": [0.5], "slices_counted": "all", "average": "pooled", "largest_share": None}
-    counted = {"slices": 9, "patients": 3, "reason": None, "absent": []}
+    counted: dict[str, Any] = {"slices": 9, "patients": 3, "reason": None, "absent": []}
     return {"name": name, "arm": arm, **about, **counted, "metrics": dict.fromkeys(METRICS, found)}
 
 
@@ -47,18 +47,19 @@ def test_an_arm_and_a_rung_of_any_name_are_drawn_as_they_are_called(
 ) -> None:
     ladder, copies = tmp_path / "ladder.json", tmp_path / "copies"
     copies.mkdir()
-    store.write_json(ladder, {"schema": SCHEMA, "resamples": 100, "rungs": [rung(name, name), rung("plain", "scratch")]})
+    rungs = [rung(name, name), rung("plain", "scratch")]
+    store.write_json(ladder, {"schema": SCHEMA, "resamples": 100, "rungs": rungs})
     text = write(renamed(inputs, name, copies), tmp_path, ladder=ladder, study=inputs["study"])
     assert Reader(text).open == []
     figures = [part for part in text.split("<svg")[1:] if html.escape(name, quote=False) in part.split("</svg>")[0]]
     assert len(figures) >= 4, "the forest, the trade-off, the missed lesions, the ladder"
 
 
-def test_a_page_of_data_writes_a_hostile_source_name_as_it_is(tmp_path: Path) -> None:
-    with data_page.drawn_on(3, 2) as (figure, (panel,)):
+def test_a_figure_writes_any_label_as_it_is() -> None:
+    with drawn_on(3, 2) as (figure, (panel,)):
         panel.set(xlabel=NAMES[0], title=NAMES[1])
         panel.plot([0, 1], [0, 1], label=NAMES[2])
         panel.legend()
-        svg = data_page.svg_of(figure, "x")
+        svg = svg_of(figure, "x")
     for name in NAMES:
         assert html.escape(name, quote=False) in svg

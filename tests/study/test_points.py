@@ -297,7 +297,8 @@ def test_a_spacing_that_cannot_be_is_one_failed_scan(tmp_path: Path) -> None:
     run = bright(tmp_path, view=View(spacing_mm=2.6, window_hu=(0, 1000)))
     for name, mm in (("wrong", 3000.0), ("right", 1.0)):
         save(tmp_path / f"{name}.nii.gz", np.zeros((20, 20, 2), np.int16), np.diag([mm, mm, 1.0, 1.0]))
-    done, failed = front.predict_scans(run, [tmp_path / "wrong.nii.gz", tmp_path / "right.nii.gz"], tmp_path / "out", trust_code=True)
+    both = [tmp_path / "wrong.nii.gz", tmp_path / "right.nii.gz"]
+    done, failed = front.predict_scans(run, both, tmp_path / "out", trust_code=True)
     assert len(done) == 1
     assert "at most 8192 voxels along an axis. Got 23077" in failed[0] and "3000 x 3000 x 1 mm is wrong" in failed[0]
 

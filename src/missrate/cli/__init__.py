@@ -16,6 +16,10 @@ from missrate.cli._app import AsJson, Assign, Offline, Out, StudyFile, Workers, 
 from missrate.core.errors import ConfigError, InputError, MissrateError
 
 __all__ = ["app", "main"]
+NO_MEMORY = (
+    "This must fit into memory. Got no more of it; perhaps use fewer --workers. What was finished is kept; run the "
+    "same command again."
+)
 
 
 def main() -> None:
@@ -29,6 +33,11 @@ def main() -> None:
         if debug:
             raise
         typer.echo(f"missrate: {error}", err=True)
+        sys.exit(2)
+    except MemoryError:
+        if debug:
+            raise
+        typer.echo(f"missrate: {NO_MEMORY}", err=True)
         sys.exit(2)
 
 
