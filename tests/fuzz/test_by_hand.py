@@ -31,6 +31,7 @@ from tests.predict.test_run2d import bright
 from tests.readers.test_nifti import save
 from tests.study import tiny
 from tests.train.drawn import case as seen_case
+from tests.train.drawn import recipe as training
 
 DEEP = "[" * 100_000
 
@@ -277,3 +278,13 @@ def test_a_message_is_one_line_of_bounded_length() -> None:
     text = str(InputError("first\nsecond\x1b[1m " + "x" * 10_000 + " " + "word " * 5000))
     assert text.startswith("first second\\x1b[1m xxx") and "(10000 characters)" in text
     assert text.isprintable() and len(text) < 2100 and text.endswith("further characters)")
+
+
+def test_a_state_of_another_model_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name fits, the tensors do not."""
+    from missrate.train import loop
+    from missrate.train.state import Snapshot
+
+    monkeypatch.setattr(loop, "load_snapshot", lambda *_: Snapshot(step=1, model={"x": torch.zeros(1)}))
+    with pytest.raises(StoreError, match=r"state\.pt must be the state of this training\. Got: .*perhaps remove it"):
+        loop.train(tmp_path, training(), [seen_case("p")], [], provenance={})

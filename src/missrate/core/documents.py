@@ -171,6 +171,7 @@ class CertificateForm(Document):
 
 
 Fold = Annotated[str, Field(pattern=r"^([0-9]{1,4}|all)$")]
+FoldNumber = Annotated[str, Field(pattern="^[0-9]{1,4}$")]
 
 
 class PointForm(Document):
@@ -179,10 +180,15 @@ class PointForm(Document):
     name: str
     chosen_on: Literal["fixed", "calibration", "other folds"]
     target: str | None
-    threshold: float | None = None
-    thresholds: Annotated[dict[Fold, float | None], Field(min_length=1)] | None = None
     certificate: CertificateForm | None = None
     reason: str | None = None
+
+
+class ShownPointForm(PointForm):
+    """The same in a summary: of several folds each has its own."""
+
+    threshold: float | None
+    thresholds: Annotated[dict[FoldNumber, float | None], Field(min_length=1)] | None = None
 
 
 class RuleForm(Document):
@@ -205,6 +211,6 @@ class LackingForm(Document):
 class SummaryForm(LackingForm):
     """What comparisons read of it."""
 
-    operating_point: PointForm
+    operating_point: ShownPointForm
     matching: RuleForm
     raised_floors: dict[str, float]

@@ -58,6 +58,8 @@ def load_snapshot(run: Path, identity: str) -> Snapshot | None:
             values = torch.load(path, map_location="cpu", weights_only=True)
             found = values.pop("identity")
             snapshot = Snapshot(**values)
+            if type(snapshot.step) is not int or not isinstance(snapshot.log, list):
+                raise TypeError("steps that are no number")
     except StoreError:
         logger.warning("%s is damaged: the training starts anew", path)
         return None
