@@ -33,7 +33,13 @@ def of_study(root: Path) -> list[Target]:
     prepared = store.Prepared(out / "prepared" / "target")
     case = sorted(row["case_id"] for row in prepared.manifest()["cases"])[0]
     held, views = prepared.case_folder(case), next((prepared.folder / "views").iterdir())
-    mark, split = out / "stages" / "prepare--target.json", out / "split.json"
+    split = out / "split.json"
+    # A study of its own: a stage with another key is moved away and made anew, under the feet of the other targets.
+    apart = Path(shutil.copytree(out, root / "study" / "apart"))
+    known, mark = (
+        plan(config.read_study(path, []), apart, folder=path.parent),
+        apart / "stages" / "prepare--target.json",
+    )
 
     def read() -> None:
         plan(config.read_study(path, []), out, folder=path.parent)
@@ -47,8 +53,8 @@ def of_study(root: Path) -> list[Target]:
         splitting.split(prepared.manifest_path, wanted, root / "again.json")
 
     def resume() -> None:
-        runner.status(stages, out)
-        runner.run(runner.until(stages, "split"), out, workers=0, watch=lambda _: None)
+        runner.status(known, apart)
+        runner.run(runner.until(known, "split"), apart, workers=0, watch=lambda _: None)
 
     def look() -> None:
         seen = viewed.read_view(views, case)
@@ -66,8 +72,8 @@ def of_study(root: Path) -> list[Target]:
         Target("split.json", split, "json", partial(export, "nnunet")),
         Target("split.json", split, "bytes", partial(export, "nnunet")),
         Target("ledger", mark, "json", resume),
-        Target("ledger", mark, "bytes", partial(runner.status, stages, out)),
-        Target("ledger by command", mark, "json", command("status", path, "--out", out)),
+        Target("ledger", mark, "bytes", partial(runner.status, known, apart)),
+        Target("ledger by command", mark, "json", command("status", path, "--out", apart)),
         Target("prepared image", held / "image.b2nd", "bytes", partial(prepared.load, case, "p")),
         Target("prepared label", held / "label.b2nd", "bytes", partial(prepared.load, case, "p")),
         Target("view", views / f"{case}.json", "json", look),

@@ -244,6 +244,7 @@ def test_a_ledger_whose_key_is_a_path_moves_nothing(tmp_path: Path) -> None:
     mark: dict[str, object] = {"schema": "missrate/stage/1", "stage": "x", "key": "../../../up/", "output": None}
     mark["files"] = []
     changes: list[dict[str, object]] = [{}, {"key": "0" * 64, "files": ["../x"]}, {"key": "0" * 64, "files": ["/etc"]}]
+    changes.append({"key": "0" * 64, "files": ["x" * 5000]})
     for change in changes:
         store.write_json(out / "stages" / "x.json", mark | change)
         with pytest.raises(StoreError, match="must be as missrate wrote it"):
@@ -288,3 +289,29 @@ def test_a_state_of_another_model_is_a_sentence(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(loop, "load_snapshot", lambda *_: Snapshot(step=1, model={"x": torch.zeros(1)}))
     with pytest.raises(StoreError, match=r"state\.pt must be the state of this training\. Got: .*perhaps remove it"):
         loop.train(tmp_path, training(), [seen_case("p")], [], provenance={})
+
+
+LONG = "x" * 5000
+PLACES = {
+    "path": ("[sources.target]", '[sources.target]\npath = "{}"'),
+    "patients": ("[sources.target]", '[sources.target]\npatients = "{}"'),
+    "reader": ('reader = "phantom"', 'reader = "{}.py"'),
+    "predictions": ("[evaluate]", '[[arms]]\nname = "z"\npredictions = "{}"\n[evaluate]'),
+    "all predictions": ("[evaluate]", '[[arms]]\nname = "z-*"\npredictions = "{}/*"\n[evaluate]'),
+    "split": ("parts = {", 'file = "{}" # '),
+}
+
+
+@pytest.mark.parametrize("name", [LONG, "x/" * 3000, "a\\u0000b"])
+@pytest.mark.parametrize("place", PLACES)
+def test_names_that_no_file_can_have(place: str, name: str, tmp_path: Path) -> None:
+    path = tiny.write(tmp_path)
+    before, after = PLACES[place]
+    path.write_text(path.read_text().replace(before, after.replace("{}", name), 1))
+    with pytest.raises(InputError):
+        command("status", path, "--out", tmp_path / "out")()
+
+
+def test_a_folder_that_cannot_be_named_on_the_command_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="File name too long"):
+        command("evaluate", "--reference", LONG, "--predictions", LONG, "--out", tmp_path / "out")()

@@ -34,6 +34,11 @@ def main() -> None:
             raise
         typer.echo(f"missrate: {error}", err=True)
         sys.exit(2)
+    except OSError as error:  # of names that were given here; whatever is read or written says so itself
+        if debug:
+            raise
+        typer.echo(f"missrate: {InputError(f'Files must be reachable. Got: {error}.')}", err=True)
+        sys.exit(2)
     except MemoryError:
         if debug:
             raise

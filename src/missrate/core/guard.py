@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from missrate.core.errors import MissrateError, StoreError
+from missrate.core.errors import ConfigError, MissrateError, StoreError
 
 
 @contextmanager
@@ -24,6 +24,22 @@ def understood(path: Path, what: str, *, kind: type[MissrateError] = StoreError,
     except Exception as error:
         hint = f"; {perhaps}" if perhaps else ""
         raise kind(f"{path} must be {what}. Got: {told(error)}{hint}.") from error
+
+
+@contextmanager
+def reachable(where: str) -> Iterator[None]:
+    """Raise ConfigError for a name that no file can have: one that is too long, or holds a character 0.
+
+    ``where`` names the place in the user's words. Everything else passes.
+    """
+    try:
+        yield
+    except MissrateError:
+        raise
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) and "null" not in str(error):
+            raise
+        raise ConfigError(f"{where} must name files that can be looked for. Got: {told(error)}.") from error
 
 
 def told(error: BaseException) -> str:

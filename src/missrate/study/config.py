@@ -10,6 +10,7 @@ from missrate.calibrate import Certify, Target
 from missrate.core import catalog
 from missrate.core.config import Frozen, override, parse, read_toml
 from missrate.core.errors import ConfigError
+from missrate.core.guard import reachable
 from missrate.core.ladder import Rung
 from missrate.core.recipe import PredictConfig, Recipe, TrainConfig
 from missrate.core.types import SAFE_ID
@@ -264,6 +265,7 @@ class StudyConfig(Frozen):
         return base.model_copy(update={"config": base.config | arm.config, "predict": arm.predict})
 
 
+@reachable("A study")
 def read_study(path: Path, assignments: list[str], *, offline: bool = False) -> StudyConfig:
     """The checked study. Raises ConfigError or UnknownNameError, before anything runs."""
     study = parse(StudyConfig, override(read_toml(path), assignments), where=path.name)

@@ -34,7 +34,13 @@ class MarkForm(Document):
     @classmethod
     def _below(cls, files: list[str]) -> list[str]:
         for name in files:
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not name.isprintable():
+            way = PurePosixPath(name)
+            if (
+                way.is_absolute()
+                or ".." in way.parts
+                or not name.isprintable()
+                or max(map(len, (name, *way.parts))) > 255
+            ):
                 raise ValueError(f"{name!r} leads elsewhere")
         return files
 
