@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 export OMP_WAIT_POLICY = passive
 
-.PHONY: setup demo test check format lock slim overfit bench-setup bench bench-drift bench-data bench-train bench-lock clean
+.PHONY: setup demo test fuzz check format lock slim overfit bench-setup bench bench-drift bench-data bench-train bench-lock clean
 
 setup: $(VENV)/ready
 
@@ -23,6 +23,12 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# Damaged and hostile files of every kind, drawn from a seed: counts by kind, exit 1 for a traceback or a hang.
+FUZZ ?= 2000
+SEED ?= 0
+fuzz: setup
+	$(BIN)/python -m tests.fuzz $(FUZZ) $(SEED)
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -146,7 +146,7 @@ def cost(summaries: dict[str, Json], out: Path) -> None:
 
 def main() -> None:
     """Fills the page and draws its figures."""
-    mpl.rcParams["svg.hashsalt"] = "missrate"
+    mpl.rcParams |= {"svg.hashsalt": "missrate", "text.parse_math": False}
     text = PAGE.read_text(encoding="utf-8")
     for source in ("liver", "pancreas"):
         summaries, comparison = read(Path(sys.argv[1]) / source)

@@ -55,7 +55,7 @@ FLAGS = {
         "--offline",
     ],
     "export": ["--to", "--out", "--split", "--window", "--workers", "--json"],
-    "predict": ["--out", "--threshold", "--operating-point"],
+    "predict": ["--out", "--threshold", "--operating-point", "--trust-code"],
     "evaluate": [
         "--reference",
         "--predictions",

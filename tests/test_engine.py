@@ -62,6 +62,7 @@ def told(running: Pool) -> list[tuple[str, int, int]]:
     return []
 
 
+ROOT = str(Path(__file__).parents[1])
 ORPHAN = """
 import os, sys, time
 from pathlib import Path
@@ -82,7 +83,7 @@ def forever(path: Path) -> None:
 def test_no_worker_outlives_a_killed_main_process(tmp_path: Path) -> None:
     script, seen = tmp_path / "main.py", tmp_path / "pid"
     script.write_text(ORPHAN)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])}
     main = subprocess.Popen([sys.executable, str(script), str(seen)], env=environment)
     while not (seen.exists() and seen.read_text()):
         time.sleep(0.05)
@@ -95,3 +96,56 @@ def test_no_worker_outlives_a_killed_main_process(tmp_path: Path) -> None:
             return
         time.sleep(0.05)
     pytest.fail("the worker is still there")
+
+
+def odd() -> None:
+    raise Odd("one", "two")
+
+
+class Odd(Exception):
+    """Cannot be made from what it keeps, as exceptions of some libraries."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one)
+
+
+def test_an_exception_comes_back_with_the_traceback_of_the_worker() -> None:
+    with pool(1) as running:
+        running.submit(Task("fail", fail))
+        (failed,) = drain(running)
+        running.submit(Task("odd", odd))
+        (foreign,) = drain(running)
+    assert isinstance(failed, DataError) and str(failed) == "no"
+    assert "in fail" in "".join(failed.__notes__)
+    assert isinstance(foreign, RuntimeError) and "tests.test_engine.Odd: one" in str(foreign)
+
+
+def test_several_workers_take_turns_and_all_reports_arrive(tmp_path: Path) -> None:
+    seen: list[str] = []
+    with pool(2) as running:
+        waiting = [Task(str(n), note, {"path": tmp_path / str(n)}) for n in range(5)]
+        while waiting or running.free < running.workers:
+            while waiting and running.free:
+                running.submit(waiting.pop())
+            seen += [task.label for task, error in running.completed(1.0) if error is None]
+        assert sorted(label for label, _, _ in running.progress()) == sorted(seen) == [str(n) for n in range(5)]
+
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="needs a system that shows its shared memory")
+def test_a_killed_group_of_processes_leaves_nothing_in_shared_memory(tmp_path: Path) -> None:
+    """The whole group at once: then nobody is left to clear anything away."""
+    script, seen = tmp_path / "main.py", tmp_path / "pid"
+    script.write_text(ORPHAN)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])}
+    main = subprocess.Popen([sys.executable, str(script), str(seen)], env=environment, start_new_session=True)
+    while not (seen.exists() and seen.read_text()):
+        time.sleep(0.05)
+        assert main.poll() is None
+    mapped = [Path(f"/proc/{pid}/maps").read_text() for pid in (main.pid, int(seen.read_text()))]
+    os.killpg(main.pid, signal.SIGKILL)
+    main.wait()
+    held = {Path(word).name for text in mapped for word in text.split() if word.startswith("/dev/shm/")}
+    assert not [name for name in held if (SHARED_MEMORY / name).exists()], "named after whoever was killed"

@@ -8,14 +8,16 @@ nobody holds.
 import ctypes
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from missrate.core.errors import MissrateError
@@ -25,7 +27,7 @@ SINGLE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "
 Advance = Callable[[int, int], None]
 """``advance(done, of)``: how far a long task is."""
 
-_reports: Any = None
+_reports: "Connection | None" = None
 _label: str = ""
 
 
@@ -41,7 +43,16 @@ class Task:
 def advance(done: int, of: int) -> None:
     """Called inside a task: tells the main process how far it is; does nothing elsewhere."""
     if _reports is not None:
-        _reports.put((_label, done, of))
+        _reports.send((_label, done, of))
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A process, our end of the pipe to it, and what it works on (None: nothing)."""
+
+    process: BaseProcess
+    pipe: Connection
+    task: Task | None = None
 
 
 class Ended(NamedTuple):
@@ -55,76 +66,105 @@ class Ended(NamedTuple):
 class Pool:
     """Worker processes that start with the first task; ``submit`` tasks, then ``completed`` gives them as they end.
 
+    Each worker has a pipe of its own, for tasks in one direction, and reports and results in the other. The executor
+    and the queues of the standard library would do the same with named semaphores, which stay in shared memory when
+    the whole group of processes is killed.
+
     With no workers tasks run in this process as they are submitted: for debuggers and quick tests.
     """
 
     def __init__(self, workers: int) -> None:
         self.workers = max(workers, 1)
         self._inline = workers == 0
-        self._executor: ProcessPoolExecutor | None = None
-        self._reports: Any = None
-        self._running: dict[Future[Cost], Task] = {}
+        self._started: list[_Worker] = []
+        self._ended: list[Ended] = []
+        self._told: list[tuple[str, int, int]] = []
 
     @property
     def free(self) -> int:
         """How many more tasks would start at once."""
-        return self.workers - len(self._running)
+        return self.workers - sum(worker.task is not None for worker in self._started) - len(self._ended)
 
     def submit(self, task: Task) -> None:
-        """Hands a task to a worker."""
+        """Hands a task to a worker, of which one must be free."""
+        assert self.free > 0
         if self._inline:
-            self._running[_run_here(task)] = task
+            self._ended.append(_ended(task, _outcome(task)))
             return
-        if self._executor is None:
-            context = multiprocessing.get_context("spawn")
-            self._reports = context.Queue()
-            self._executor = ProcessPoolExecutor(self.workers, context, _start_worker, (os.getpid(), self._reports))
-        self._running[self._executor.submit(_run, task)] = task
+        worker = next((each for each in self._started if each.task is None), None) or self._start()
+        worker.task = task
+        with suppress(OSError):  # of a worker that died while nobody looked: ``completed`` says so
+            worker.pipe.send(task)
 
     def completed(self, seconds: float) -> list[Ended]:
         """The tasks that ended within ``seconds``, each with its exception if it raised one, or else its cost.
 
         Raises MissrateError when a worker process died.
         """
-        done, _ = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED)
-        result = []
-        for future in done:
-            task = self._running.pop(future)
-            error = future.exception()
-            if isinstance(error, BrokenProcessPool):
-                raise MissrateError(
-                    f"A worker process died during {task.label}; perhaps memory ran out: use fewer --workers. "
-                    "What was finished is kept; run the same command again."
-                ) from error
-            result.append(Ended(task, error, Cost() if error is not None else future.result()))
-        return result
+        until = time.monotonic() + seconds
+        while not self._ended and (busy := [worker for worker in self._started if worker.task is not None]):
+            ready = wait([worker.pipe for worker in busy], max(until - time.monotonic(), 0.0))
+            if not ready:
+                break
+            for worker in (each for each in busy if each.pipe in ready):
+                self._take(worker)
+        ended, self._ended = self._ended, []
+        return ended
 
     def progress(self) -> Iterator[tuple[str, int, int]]:
         """What tasks told through ``advance`` since the last call: (label, done, of)."""
-        while self._reports is not None and not self._reports.empty():
-            yield self._reports.get()
+        told, self._told = self._told, []
+        yield from told
 
     def close(self) -> None:
         """Ends the workers; running tasks are cut off (they write atomically)."""
-        if self._executor is None:
-            return
-        processes = list((self._executor._processes or {}).values())
-        if self._running:
-            for process in processes:
-                process.kill()
-        self._executor.shutdown(wait=True, cancel_futures=True)
-        self._reports.close()
+        for worker in self._started:
+            if worker.task is not None:
+                worker.process.kill()
+            worker.pipe.close()  # whoever waits for a task reads that there will be none
+        for worker in self._started:
+            worker.process.join()
+            worker.process.close()
+        self._started = []
+
+    def _start(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(os.getpid(), theirs))
+        process.start()
+        theirs.close()  # so that the end of the process is the end of the pipe
+        self._started.append(_Worker(process, ours))
+        return self._started[-1]
+
+    def _take(self, worker: _Worker) -> None:
+        """One message: how far a task is, or how it ended."""
+        assert worker.task is not None
+        try:
+            message = worker.pipe.recv()
+        except (EOFError, OSError) as error:
+            raise MissrateError(
+                f"A worker process died during {worker.task.label}; perhaps memory ran out: use fewer --workers. "
+                "What was finished is kept; run the same command again."
+            ) from error
+        if isinstance(message, tuple):
+            self._told.append(message)
+        else:
+            self._ended.append(_ended(worker.task, message))
+            worker.task = None
 
 
-def _run_here(task: Task) -> Future[Cost]:
-    future: Future[Cost] = Future()
+def _outcome(task: Task) -> Exception | Cost:
+    """Runs a task here; its exception is handed on exactly as a worker process would, and otherwise its cost."""
     try:
         with measured() as cost:
             task.run(**task.arguments)
-        future.set_result(cost)
-    except Exception as error:  # handed on exactly as a worker process would
-        future.set_exception(error)
-    return future
+    except Exception as error:
+        return error
+    return cost
+
+
+def _ended(task: Task, outcome: Exception | Cost) -> Ended:
+    return Ended(task, None, outcome) if isinstance(outcome, Cost) else Ended(task, outcome, Cost())
 
 
 @contextmanager
@@ -154,24 +194,37 @@ def run_all(tasks: list[Task], workers: int, ended: Callable[[], None] = lambda:
                 ended()
 
 
-def _start_worker(main_pid: int, reports: Any) -> None:
-    global _reports  # noqa: PLW0603 - one per process, set once
-    _reports = reports
+def _work(main_pid: int, pipe: Connection) -> None:
+    """The life of a worker: tasks until the pipe ends."""
+    global _reports, _label  # noqa: PLW0603 - one task at a time in a process
+    _reports = pipe
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides what Ctrl-C means
     if os.uname().sysname == "Linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     threading.Thread(target=_end_with, args=(main_pid,), daemon=True).start()
+    while True:
+        try:
+            task = pipe.recv()
+        except EOFError:
+            return
+        _label = task.label
+        pipe.send(_portable(_outcome(task)))
+
+
+def _portable(error: Exception | Cost) -> Exception | Cost:
+    """The exception as another process can read it, with the traceback that it had here; a cost as it is."""
+    if isinstance(error, Cost):
+        return error
+    told = "".join(traceback.format_exception(error))
+    error.add_note(f"In a worker process:\n{told}")
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # an exception of a foreign library may hold what cannot be sent
+        return RuntimeError(told)
+    return error
 
 
 def _end_with(main_pid: int) -> None:
     while os.getppid() == main_pid:
         time.sleep(0.5)
     os._exit(1)
-
-
-def _run(task: Task) -> Cost:
-    global _label  # noqa: PLW0603 - one task at a time in a process
-    _label = task.label
-    with measured() as cost:
-        task.run(**task.arguments)
-    return cost

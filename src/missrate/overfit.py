@@ -35,7 +35,7 @@ def overfit(
     with tempfile.TemporaryDirectory(prefix="missrate-overfit-") as folder:
         run = Path(folder)
         train(run, recipe, cases, [], provenance={}, arm_weights=arm_weights, offline=offline, progress=progress)
-        loaded = load_run(run)
+        loaded = load_run(run, recipe)
         for case in cases:
             reference_XYZ = case.label_XYZ == LESION
             predicted_XYZ = (predict_image(loaded, case.image_XYZ) >= THRESHOLD) & (case.label_XYZ != IGNORED)

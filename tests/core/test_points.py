@@ -62,7 +62,7 @@ def test_another_version_or_a_damaged_file_is_an_error(change: dict[str, Any], w
     with pytest.raises(StoreError, match=words):
         points.read(path)
     path.write_text("[]")
-    with pytest.raises(StoreError, match="must be an operating point"):
+    with pytest.raises(StoreError, match="must be a JSON object"):
         points.read(path)
 
 

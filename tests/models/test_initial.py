@@ -203,7 +203,7 @@ def test_files_that_are_refused(tmp_path: Path, foreign: dict[str, Tensor], no_s
         start(unet(), f"backbone:{saved(path, {'a.weight': torch.zeros(3)})}")
     with pytest.raises(ConfigError, match="must hold a state dict"):
         start(unet(), f"full:{saved(path, [1, 2])}")
-    with pytest.raises(ConfigError, match="must hold tensors and nothing else"):
+    with pytest.raises(ConfigError, match="must be a file of tensors and nothing else"):
         start(unet(), f"full:{saved(path, {'a': Path('code would run here')})}")
 
 

@@ -214,7 +214,7 @@ def test_runs_without_logs_and_answers_are_said_aloud(inputs: dict[str, Any], tm
 def test_a_file_that_is_absent_is_named(inputs: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"absent\.json must be readable"):
         write(inputs, tmp_path, comparison=tmp_path / "absent.json")
-    with pytest.raises(StoreError, match=r"absent\.csv must be readable"):
+    with pytest.raises(StoreError, match=r"absent\.csv must be a readable table"):
         write(inputs, tmp_path, lesions=inputs["lesions"] | {"unet": tmp_path / "absent.csv"})
     assert not (tmp_path / "index.html").exists()
 

@@ -343,7 +343,7 @@ def test_predict_takes_one_threshold_from_one_place(tmp_path: Path) -> None:
     path = tmp_path / "point.json"
     points.write(path, OperatingPoint("t", {None: None}, "calibration", reason="too few"))
     with pytest.raises(InputError, match=r"must have a threshold\. Got none: too few"):
-        front.predict_scans(tmp_path, [tmp_path / "s.nii.gz"], tmp_path, point=path)
+        front.predict_scans(tmp_path, [tmp_path / "s.nii.gz"], tmp_path, point=path, trust_code=True)
     with pytest.raises(ConfigError, match="Got both"):
         front.predict_scans(tmp_path, [tmp_path / "s.nii.gz"], tmp_path, 0.5, point=path)
 
@@ -364,15 +364,15 @@ def test_predict_writes_the_mask_of_the_point_and_says_so(tmp_path: Path) -> Non
         (replace(promise, certificate=None, target="t", name="mine"), "mine: t, not certified"),
     ):
         points.write(path, point, arm="bright", weights=store.hash_file(run / "weights.safetensors"))
-        (line,), failed = front.predict_scans(run, [scan], tmp_path / "out", point=path)
+        (line,), failed = front.predict_scans(run, [scan], tmp_path / "out", point=path, trust_code=True)
         assert failed == []
         assert f"0.0 ml marked at threshold 0.4 (operating point {said})" in line
         mask = np.asarray(nib.load(tmp_path / "out" / "scan_mask.nii.gz").dataobj)
         assert mask.sum(axis=(0, 1)).tolist() == [0, 20, 20]
     points.write(path, promise)
-    (line,), _ = front.predict_scans(run, [scan], tmp_path / "out", point=path)
+    (line,), _ = front.predict_scans(run, [scan], tmp_path / "out", point=path, trust_code=True)
     assert "certified; of a folder, perhaps of another model's predictions" in line
-    (line,), _ = front.predict_scans(run, [scan], tmp_path / "out")
+    (line,), _ = front.predict_scans(run, [scan], tmp_path / "out", trust_code=True)
     assert "at threshold 0.5; warning: values 200..600, none below 0" in line
 
 
@@ -386,7 +386,7 @@ def test_a_point_of_another_arm_or_of_other_weights_is_refused(tmp_path: Path) -
     ):
         points.write(path, OperatingPoint("t", {None: 0.5}, "calibration"), arm=arm, weights=weights)
         with pytest.raises(InputError, match=f"must be that of the run, arm 'bright'. Got that of {got}"):
-            front.predict_scans(run, [tmp_path / "s.nii.gz"], tmp_path, point=path)
+            front.predict_scans(run, [tmp_path / "s.nii.gz"], tmp_path, point=path, trust_code=True)
 
 
 def test_candidates_that_a_point_does_not_know_are_not_listed(tmp_path: Path) -> None:
@@ -395,14 +395,14 @@ def test_candidates_that_a_point_does_not_know_are_not_listed(tmp_path: Path) ->
     values[:2, :2, 1], values[4:, 4:, 1] = 900, 900  # 4 and 25 voxels of 1 mm
     save(scan, values, np.eye(4))
     points.write(path, OperatingPoint("t", {None: 0.5}, "calibration"), matching={"least_volume_ml": 0.025})
-    (line,), _ = front.predict_scans(run, [scan], tmp_path / "out", point=path)
+    (line,), _ = front.predict_scans(run, [scan], tmp_path / "out", point=path, trust_code=True)
     assert "1 candidate(s) of at least 0.025 ml, 0.0 ml marked" in line
     assert len((tmp_path / "out" / "scan_candidates.csv").read_text().splitlines()) == 2
 
 
 def test_a_threshold_that_is_none_is_refused_before_anything_is_predicted(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must lie in \(0, 1\]. Got 2"):
-        front.predict_scans(bright(tmp_path), [tmp_path / "absent.nii.gz"], tmp_path / "out", 2.0)
+        front.predict_scans(bright(tmp_path), [tmp_path / "absent.nii.gz"], tmp_path / "out", 2.0, trust_code=True)
 
 
 def test_scans_are_told_apart_by_as_many_folders_as_it_takes(tmp_path: Path) -> None:
@@ -421,7 +421,8 @@ def test_a_spacing_that_cannot_be_is_one_failed_scan(tmp_path: Path) -> None:
     run = bright(tmp_path, view=View(spacing_mm=2.6, window_hu=(0, 1000)))
     for name, mm in (("wrong", 3000.0), ("right", 1.0)):
         save(tmp_path / f"{name}.nii.gz", np.zeros((20, 20, 2), np.int16), np.diag([mm, mm, 1.0, 1.0]))
-    done, failed = front.predict_scans(run, [tmp_path / "wrong.nii.gz", tmp_path / "right.nii.gz"], tmp_path / "out")
+    both = [tmp_path / "wrong.nii.gz", tmp_path / "right.nii.gz"]
+    done, failed = front.predict_scans(run, both, tmp_path / "out", trust_code=True)
     assert len(done) == 1
     assert "at most 8192 voxels along an axis. Got 23077" in failed[0] and "3000 x 3000 x 1 mm is wrong" in failed[0]
 

@@ -16,6 +16,10 @@ from missrate.cli._app import AsJson, Assign, Offline, Out, StudyFile, Workers, 
 from missrate.core.errors import ConfigError, InputError, MissrateError
 
 __all__ = ["app", "main"]
+NO_MEMORY = (
+    "This must fit into memory. Got no more of it; perhaps use fewer --workers. What was finished is kept; run the "
+    "same command again."
+)
 
 
 def main() -> None:
@@ -29,6 +33,16 @@ def main() -> None:
         if debug:
             raise
         typer.echo(f"missrate: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:  # of names that were given here; whatever is read or written says so itself
+        if debug:
+            raise
+        typer.echo(f"missrate: {InputError(f'Files must be reachable. Got: {error}.')}", err=True)
+        sys.exit(2)
+    except MemoryError:
+        if debug:
+            raise
+        typer.echo(f"missrate: {NO_MEMORY}", err=True)
         sys.exit(2)
 
 
@@ -99,23 +113,26 @@ _until("report", "Draw the report of a study.")
 
 
 @app.command()
-def predict(
+def predict(  # noqa: PLR0917 - typer calls it by name
     run: Annotated[Path, typer.Argument(help="A run (folder with weights.safetensors), or a study file.")],
     scans: Annotated[list[Path] | None, typer.Argument(help="NIfTI scans.")] = None,
     out: Out = None,
     threshold: Annotated[float | None, typer.Option(help="Of the mask beside the probability (default .5).")] = None,
     operating_point: Annotated[Path | None, typer.Option(help="Instead: a point that calibrate wrote.")] = None,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help="Execute the files that the run names.")] = False,
 ) -> None:
     """New scans to probability and mask on the scan's own grid (NIfTI), a table of candidates and a picture."""
     from missrate.study import front
 
     if run.suffix == ".toml":
-        if scans or threshold is not None or operating_point is not None:
-            raise ConfigError("Scans, --threshold and --operating-point must come with a run. Got a study file.")
+        if scans or trust_code or threshold is not None or operating_point is not None:
+            raise ConfigError(
+                "Scans, --threshold, --operating-point and --trust-code must come with a run. Got a study file."
+            )
         typer.echo(front.run(run, out, assign=[], room="predict"))
     else:
         done, failed = front.predict_scans(
-            run, scans or [], out or Path("predictions"), threshold, point=operating_point
+            run, scans or [], out or Path("predictions"), threshold, point=operating_point, trust_code=trust_code
         )
         typer.echo("\n".join([*done, *failed]))
         if failed:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from missrate.core import store
-from missrate.core.errors import StoreError
+from missrate.core.guard import understood
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,17 +30,10 @@ def save(path: Path, tensors: "Mapping[str, Tensor]") -> None:
 
 def load(path: Path) -> "dict[str, Tensor]":
     """The tensors by name, on the CPU. Raises StoreError when the file is absent or damaged."""
-    import safetensors
     import safetensors.torch
 
-    try:
+    with understood(path, "safetensors", perhaps="perhaps the file is damaged"):
         tensors: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())
-    except OSError as error:
-        raise StoreError(
-            f"{path} must be readable. Got: {error.strerror or error}; perhaps the training is not finished."
-        ) from error
-    except safetensors.SafetensorError as error:
-        raise StoreError(f"{path} must be safetensors. Got: {error}; perhaps the file is damaged.") from error
     return tensors
 
 

@@ -1,5 +1,6 @@
 """TOML to frozen typed values; an unknown key is an error that names the near one."""
 
+import copy
 import difflib
 import hashlib
 import json
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from missrate.core.errors import ConfigError
+from missrate.core.guard import told, understood
 from missrate.core.own import without_places
 
 
@@ -25,12 +27,11 @@ Config = TypeVar("Config", bound=BaseModel)
 def read_toml(path: Path) -> dict[str, Any]:
     """The parsed file. Raises ConfigError when it is absent or not TOML."""
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"Settings must be a readable file. Got {path}: {error.strerror or error}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} must be TOML. Got: {error}.") from error
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Settings must be a readable file. Got {str(path)!r}: {told(error)}.") from error
+    with understood(path, "TOML in UTF-8", kind=ConfigError):
+        return tomllib.loads(data.decode("utf-8-sig"))
 
 
 def parse(kind: type[Config], values: dict[str, Any], *, where: str) -> Config:
@@ -46,14 +47,14 @@ def parse(kind: type[Config], values: dict[str, Any], *, where: str) -> Config:
 
 def override(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """A copy of ``values`` with ``a.b=3`` applied; the right side is TOML, or else a plain string."""
-    result: dict[str, Any] = json.loads(json.dumps(values))
+    result = copy.deepcopy(values)
     for assignment in assignments:
         key, found, text = assignment.partition("=")
         if not found:
             raise ConfigError(f"--set must look like budget.steps=500. Got {assignment!r}.")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):  # a number may have too many digits, too
             value = text
         *parents, last = key.strip().split(".")
         place = result

@@ -186,7 +186,7 @@ class _Part:
 
     def _known(self) -> _Known:
         """What was said of the file whose first bytes are here; where nobody could tell another file, they go."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             match json.loads(self.note.read_bytes()):
                 case {"of": self.of, "size": int() | None as size, "mark": str() | None as mark}:
                     if mark is not None or self.resumes_blindly:

@@ -12,9 +12,23 @@ MissrateError
 └── TrainingError                     the loss became infinite or not a number; the last good state is kept
 """
 
+import re
+
+MOST_CHARACTERS = 2000
+LONGEST_WORD = 300
+"""A message names files and values; beyond these lengths it would hold them."""
+
 
 class MissrateError(Exception):
     """Everything that missrate raises on purpose; the command line shows it as one sentence without a traceback."""
+
+    def __str__(self) -> str:
+        """One line of printable characters, whatever a file or a library put into it."""
+        text = " ".join(super().__str__().split())
+        text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+        text = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: f"{word[0][:200]}... ({len(word[0])} characters)", text)
+        rest = len(text) - MOST_CHARACTERS + 100
+        return text if len(text) <= MOST_CHARACTERS else f"{text[:-rest]}... ({rest} further characters)"
 
 
 class InputError(MissrateError, ValueError):

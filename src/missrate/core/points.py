@@ -4,13 +4,24 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from missrate.core.documents import CertificateForm, Fold, PointForm, require_form
 from missrate.core.errors import InputError, StoreError
 from missrate.core.store import read_json, write_json
 from missrate.core.types import Certificate, OperatingPoint
 
 SCHEMA = "missrate/operating_point/3"
+
+
+class PointFileForm(PointForm):
+    """The file of a point: one threshold for all scans, or one for each fold."""
+
+    thresholds: Annotated[dict[Fold, Annotated[float, Field(gt=0, le=1)] | None], Field(min_length=1)]
+    certificate: CertificateForm | None
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,7 @@ def from_json(value: dict[str, Any], *, where: str = "An operating point") -> Op
     """
     if value.get("schema") != SCHEMA:
         raise StoreError(f"{where} must have schema {SCHEMA}. Got {value.get('schema')!r}; calibrate again.")
+    require_form(Path(where), value, PointFileForm)
     try:
         thresholds = {None if fold == "all" else int(fold): t for fold, t in value["thresholds"].items()}
         promised = value["certificate"]
@@ -74,10 +86,7 @@ def write(path: Path, point: OperatingPoint, **about: Any) -> None:
 
 def read(path: Path) -> OperatingPoint:
     """The point in the file. Raises StoreError when it cannot be read, or another version wrote it."""
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise StoreError(f"{path} must be an operating point. Got {type(value).__name__}.")
-    return from_json(value, where=str(path))
+    return from_json(read_json(path), where=str(path))
 
 
 def origin(path: Path) -> Origin:

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from missrate.core import own
 from missrate.core.config import Frozen, parse, read_toml
-from missrate.core.errors import ConfigError
+from missrate.core.errors import ConfigError, InputError
 from missrate.core.view import View
 
 INIT = re.compile(r"random|(backbone|full|arm):\S.*")
@@ -131,6 +131,21 @@ class Recipe(Frozen):
     def _with_members(self, change: Callable[[str], str]) -> "Recipe":
         loss = self.loss and {key: change(str(value)) if key == "name" else value for key, value in self.loss.items()}
         return self.model_copy(update={"model": change(self.model), "loss": loss})
+
+
+def require_no_code(recipe: Recipe, path: Path, *, trust_code: bool = False) -> list[str]:
+    """Return the files, each with its hash, that the recipe in ``path`` would execute. Raises InputError for any.
+
+    A folder of weights is data, whoever sent it; with ``trust_code`` nothing is raised. The recipe is one as
+    ``read_recipe`` gives it, whose own files have their hashes.
+    """
+    found = [f"{own.path_of(name)} (sha256:{own.sha256_of(name)})" for name in recipe.own_files()]
+    if found and not trust_code:
+        raise InputError(
+            f"{path} must name no code of its own. Got {' and '.join(found)}, which would be executed; perhaps read it "
+            "and give --trust-code."
+        )
+    return found
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -16,8 +16,10 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from missrate.core.crop import Box, Crop
-from missrate.core.errors import DataError, LockedError, StoreError
+from missrate.core.documents import CaseForm, Document, ManifestForm, ProvenanceForm, SplitForm, require_form
+from missrate.core.errors import DataError, GridError, LockedError, StoreError
 from missrate.core.grid import Grid
+from missrate.core.guard import told, understood
 from missrate.core.types import LabelledScan, LabelMeaning, Prediction
 
 MANIFEST = "missrate/manifest/2"
@@ -25,6 +27,12 @@ CASE = "missrate/case/2"
 SPLIT = "missrate/split/1"
 PREDICTION = "missrate/prediction/1"
 PROVENANCE = "missrate/provenance/1"
+FORMS: dict[str, type[Document]] = {
+    MANIFEST: ManifestForm,
+    CASE: CaseForm,
+    SPLIT: SplitForm,
+    PROVENANCE: ProvenanceForm,
+}
 LEFT_FREE = 2**30
 """Bytes that unpacking and downloading leave free on a disk."""
 
@@ -72,24 +80,29 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, schema: str | None = None) -> Any:
-    """The parsed file. Raises StoreError when it is absent, not JSON, or of another schema than ``schema``."""
-    try:
+def read_json(path: Path, schema: str | None = None, form: type[Document] | None = None) -> Any:
+    """Return the parsed file, an object as all of our documents are.
+
+    Raises StoreError when it is absent, no JSON object, of another schema than ``schema``, or not of ``form`` (by
+    default that of the schema).
+    """
+    with understood(path, "readable JSON"):
         value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise StoreError(f"{path} must be readable. Got: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise StoreError(f"{path} must be JSON. Got: {error}.") from error
+    if not isinstance(value, dict):
+        raise StoreError(f"{path} must be a JSON object. Got {type(value).__name__}.")
     if schema is not None and value.get("schema") != schema:
         raise StoreError(
             f"{path} must have schema {schema}. Got {value.get('schema')!r}; perhaps another version wrote it."
         )
+    form = form or FORMS.get(schema or "")
+    if form is not None:
+        require_form(path, value, form)
     return value
 
 
 def hash_file(path: Path) -> str:
-    """``sha256:`` and the hex digest of the file's bytes."""
-    with path.open("rb") as file:
+    """``sha256:`` and the hex digest of the file's bytes. Raises StoreError for what is no readable file."""
+    with understood(path, "a readable file"), path.open("rb") as file:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -189,23 +202,20 @@ class Image:
 
     def __init__(self, path: Path) -> None:
         """Raises StoreError when the file is absent or damaged."""
-        try:
-            self._packed = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
-            meta = json.loads(self._packed.schunk.meta["missrate"])
+        with _understood(path, "a scan of missrate"):
+            self._packed, meta = _opened(path)
             if meta["axes"] != "ZYX":
                 raise ValueError(f"axes {meta['axes']}")
             self.grid = grid_from_json(meta["grid"])
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise StoreError(f"{path} must be a scan of missrate. Got: {error}.") from error
+            if self._packed.shape != self.grid.shape[::-1] or self._packed.dtype != np.int16:
+                raise ValueError(f"{self._packed.dtype} voxels {self._packed.shape} on a grid {self.grid.shape}")
         self._path = path
 
     def box(self, box: Box) -> NDArray[np.int16]:
         """The voxels XYZ of a box within the scan, x nearest in memory; decompresses the tiles that it touches."""
         x, y, z = box
-        try:
+        with understood(self._path, "a scan of missrate"):
             values_ZYX = self._packed[z.start : z.stop, y.start : y.stop, x.start : x.stop]
-        except (OSError, RuntimeError, ValueError) as error:
-            raise StoreError(f"{self._path} must be a scan of missrate. Got: {error}.") from error
         return np.asarray(values_ZYX.transpose(2, 1, 0), np.int16)
 
     def slab(self, start: int, stop: int) -> NDArray[np.int16]:
@@ -220,11 +230,33 @@ class Image:
 
 def read_volume(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
     """The whole array and its metadata. Raises StoreError when the file is absent or damaged."""
+    with _understood(path, "a volume of missrate"):
+        packed, meta = _opened(path)
+        values = packed[()]
+        if values.dtype.kind not in "biuf":
+            raise ValueError(f"values of type {values.dtype}")
+        return values, meta
+
+
+@contextmanager
+def _understood(path: Path, what: str) -> Iterator[None]:
+    """``understood``, for which an impossible grid is a damaged file as well."""
     try:
-        packed = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
-        return packed[()], json.loads(packed.schunk.meta["missrate"])
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise StoreError(f"{path} must be a volume of missrate. Got: {error}.") from error
+        with understood(path, what):
+            yield
+    except GridError as error:
+        raise StoreError(f"{path} must be {what}. Got: {told(error)}.") from error
+
+
+def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
+    """The array in a file, of which nothing is read yet, and its metadata. Nothing that the file says is executed."""
+    packed = blosc2.open(str(path), mode="r", dparams={"nthreads": 1}, deserialize="safe")
+    if not isinstance(packed, blosc2.NDArray):
+        raise TypeError(f"a {type(packed).__name__}")
+    meta = json.loads(packed.schunk.meta["missrate"])
+    if not isinstance(meta, dict):
+        raise TypeError(f"a {type(meta).__name__} for metadata")
+    return packed, meta
 
 
 def grid_to_json(grid: Grid) -> dict[str, Any]:
@@ -250,8 +282,9 @@ def read_crop(path: Path, schema: str | None = None) -> tuple[Crop, dict[str, An
     values_XYZ, meta = read_volume(path)
     if schema is not None and meta.get("schema") != schema:
         raise StoreError(f"{path} must have schema {schema}. Got {meta.get('schema')!r}.")
-    x, y, z = (int(begin) for begin, _ in meta["box"])
-    return Crop(values_XYZ, (x, y, z), grid_from_json(meta["grid"])), meta
+    with _understood(path, "a volume of missrate"):
+        x, y, z = (int(begin) for begin, _ in meta["box"])
+        return Crop(values_XYZ, (x, y, z), grid_from_json(meta["grid"])), meta
 
 
 def write_prediction(path: Path, prediction: Prediction) -> None:
@@ -262,6 +295,8 @@ def write_prediction(path: Path, prediction: Prediction) -> None:
 def read_prediction(path: Path) -> Prediction:
     """The inverse of ``write_prediction``; errors as in ``read_crop``."""
     crop, meta = read_crop(path, PREDICTION)
+    if crop.values_XYZ.dtype != np.uint16 or type(meta.get("binary")) is not bool:
+        raise StoreError(f"{path} must hold the levels of a prediction. Got {crop.values_XYZ.dtype} voxels.")
     return Prediction(crop, "mask" if meta["binary"] else "probability")
 
 
@@ -309,5 +344,17 @@ class Prepared:
 
     def load_label(self, case_id: str) -> Crop:
         """The label alone, as in ``load``, in the box in which it is not background."""
-        source, meta = read_crop(self.case_folder(case_id) / "label.b2nd")
-        return Crop(LabelMeaning(**meta["meaning"]).apply(source.values_XYZ), source.start, source.grid)
+        source, meaning = self._label(case_id)
+        return Crop(meaning.apply(source.values_XYZ), source.start, source.grid)
+
+    def meaning(self, case_id: str) -> LabelMeaning:
+        """What the numbers of a case's stored label stand for."""
+        return self._label(case_id)[1]
+
+    def _label(self, case_id: str) -> tuple[Crop, LabelMeaning]:
+        path = self.case_folder(case_id) / "label.b2nd"
+        source, meta = read_crop(path)
+        with understood(path, "a label of missrate"):
+            if source.values_XYZ.dtype != np.uint8:
+                raise TypeError(f"{source.values_XYZ.dtype} voxels")
+            return source, LabelMeaning(**meta["meaning"])

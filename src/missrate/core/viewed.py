@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 
 from missrate.core import store
 from missrate.core.crop import Box
+from missrate.core.documents import ViewForm
 from missrate.core.grid import Grid
+from missrate.core.guard import understood
 from missrate.core.types import LESION, ORGAN
 
 VIEW = "missrate/view/3"
+LONGEST_HEADER = 256
+"""Bytes before the numbers of an array that we wrote, and room for a few numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +89,49 @@ def write_view(folder: Path, case: ViewedCase) -> None:
 
 
 def read_view(folder: Path, case_id: str) -> ViewedCase:
-    """The case, memory-mapped. Raises StoreError when it is absent or of another schema."""
-    value = store.read_json(folder / f"{case_id}.json", VIEW)
-    image_XYZ, label_XYZ = (np.load(folder / f"{case_id}.{name}.npy", mmap_mode="r") for name in ("image", "label"))
-    x, y, z = (slice(*span) for span in value["box"])
-    return ViewedCase(
-        case_id,
-        value["patient_id"],
-        image_XYZ,
-        label_XYZ,
-        np.load(folder / f"{case_id}.lesion.npy"),
-        np.array(value["lesion_starts"], np.int64),
-        np.array(value["organ_slices"], np.int64),
-        (x, y, z),
-        store.grid_from_json(value["grid"]),
+    """Return the case, memory-mapped. Raises StoreError when it is absent, damaged or of another schema."""
+    path = folder / f"{case_id}.json"
+    value = store.read_json(path, VIEW, ViewForm)
+    with understood(path, "a view of a case"):
+        x, y, z = (slice(*span) for span in value["box"])
+        case = ViewedCase(
+            case_id,
+            value["patient_id"],
+            _mapped(folder / f"{case_id}.image.npy", np.int16, 3),
+            _mapped(folder / f"{case_id}.label.npy", np.uint8, 3),
+            np.array(_mapped(folder / f"{case_id}.lesion.npy", np.int16, 2)),
+            np.array(value["lesion_starts"], np.int64),
+            np.array(value["organ_slices"], np.int64),
+            (x, y, z),
+            store.grid_from_json(value["grid"]),
+        )
+        _require_whole(case)
+    return case
+
+
+def _mapped(path: Path, kind: type[np.generic], axes: int) -> NDArray[Any]:
+    """An array on the disk, checked to be as long as its header says."""
+    with understood(path, "a whole array of a view"):
+        # An array of no numbers cannot be mapped.
+        empty = path.stat().st_size < LONGEST_HEADER
+        values: NDArray[Any] = np.load(path, mmap_mode=None if empty else "r", allow_pickle=False)
+        if values.dtype != kind or values.ndim != axes:
+            raise TypeError(f"{values.dtype} numbers {values.shape}")
+    return values
+
+
+def _require_whole(case: ViewedCase) -> None:
+    """Raise ValueError unless the places of lesion voxels lead into the arrays, and the box lies in the scan."""
+    shape, starts, lesion_VX = case.image_XYZ.shape, case.starts, case.lesion_VX
+    sound = (
+        case.label_XYZ.shape == shape
+        and starts.shape == (shape[2] + 1,)
+        and starts[0] == 0
+        and (np.diff(starts) >= 0).all()
+        and lesion_VX.shape == (starts[-1], 3)
+        and ((lesion_VX >= 0) & (lesion_VX < shape)).all()
+        and (case.organ_slices < shape[2]).all()
+        and all(0 <= b.start < b.stop <= n for b, n in zip(case.box, case.grid.shape, strict=True))
     )
+    if not sound:
+        raise ValueError("parts that do not fit together")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from missrate.core import store
+from missrate.core.documents import Document
 from missrate.core.errors import InputError
 from missrate.core.lesions import components
 from missrate.core.types import LESION, ORGAN, LabelledScan
@@ -34,6 +35,18 @@ def write(case: LabelledScan, out: Path, about: About) -> None:
     organ_NYX = to_pages(case.label_XYZ == ORGAN)
     rows = [row for z in range(len(pages_NYX)) for row in _annotations(lesions_NYX[z], organ_NYX[z], z, about)]
     store.write_json(done, {"case_id": case.case_id, "annotations": rows})
+
+
+class RowForm(Document):
+    """An annotation, and the slice that it lies in."""
+
+    slice: int
+
+
+class PartForm(Document):
+    """The annotations of one case."""
+
+    annotations: list[RowForm]
 
 
 def finish(out: Path, cases: list[Case], about: About) -> None:
@@ -77,7 +90,7 @@ def _collected(out: Path, cases: list[Case], about: About) -> dict[str, Any]:
             images.append(
                 {"id": first + z, "file_name": name, "width": width, "height": height, "slice": z, **about_case}
             )
-        for row in store.read_json(out / "parts" / f"{case['case_id']}.json")["annotations"]:
+        for row in store.read_json(out / "parts" / f"{case['case_id']}.json", None, PartForm)["annotations"]:
             placed = {"id": len(annotations) + 1, "image_id": first + row["slice"]}
             annotations.append({k: v for k, v in row.items() if k != "slice"} | placed)
     classes = [(value, name) for name, value in about.names().items() if name in ("organ", "lesion")]

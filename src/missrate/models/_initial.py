@@ -6,11 +6,11 @@ import io
 import pickle
 import re
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torchvision import models
 from torchvision.ops import FrozenBatchNorm2d
 
 from missrate.core.errors import ConfigError
+from missrate.core.guard import understood
 
 Weights = Mapping[str, Tensor]
 FILE = re.compile(r"(?P<path>.+\.(?:pth|pt|safetensors))(?:#sha256=(?P<sha256>[0-9a-fA-F]{64}))?")
@@ -146,19 +147,29 @@ def _named(name: str) -> Any:
 
 def _read(path: Path, content: bytes) -> Weights:
     """A state dict from bytes that were hashed; nothing in them is executed."""
-    try:
+    with understood(path, "a file of tensors and nothing else", kind=ConfigError):
         if path.suffix == ".safetensors":
             state: Any = safetensors.torch.load(content)
         else:
-            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise ConfigError(f"{path} must hold tensors and nothing else. Got: {str(error).splitlines()[0]}") from error
+            with warnings.catch_warnings():  # torch warns of old formats, and of those that it will refuse
+                warnings.simplefilter("ignore")
+                state = _from_torch(content)
     for key in ("model", "state_dict"):  # as torchvision's references and many others save theirs
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise ConfigError(f"{path} must hold a state dict, names to tensors. Got {type(state).__name__}.")
     return {_renamed(name): value for name, value in state.items()}
+
+
+def _from_torch(content: bytes) -> Any:
+    """What torch reads without executing anything; it advises to execute what else there is, which we do not."""
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError("what cannot be read without executing it, or is damaged") from error
 
 
 def _renamed(name: str) -> str:

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from missrate.core import checkpoint, store
 from missrate.core.crop import Crop
-from missrate.core.errors import DataError, StoreError
+from missrate.core.errors import ConfigError, DataError, StoreError
 from missrate.core.grid import Grid
+from missrate.core.guard import understood
 from missrate.core.patch import AIR_HU, cut
 from missrate.core.precision import uses_bf16
 from missrate.core.quantise import encode
-from missrate.core.recipe import Recipe, read_recipe
+from missrate.core.recipe import Recipe, read_recipe, require_no_code
 from missrate.core.types import Prediction
 from missrate.core.view import Box, View
 from missrate.core.viewed import read_view
@@ -48,17 +49,21 @@ class Loaded:
     patch_px: tuple[int, int]
 
 
-def load_run(run: Path, recipe: Recipe | None = None) -> Loaded:
+def load_run(run: Path, recipe: Recipe | None = None, *, trust_code: bool = False) -> Loaded:
     """The model of a finished run; the two loaded last are kept as long as their weights do not change on disk.
 
-    ``recipe`` replaces the run's own, with other predict settings or another way to combine instances. Own files of
-    either are those beside the weights, which must have the hash that the recipe says. Raises
-    StoreError for weights that are absent, damaged or of another model, and ConfigError for a recipe.
+    ``recipe`` replaces the run's own, with other predict settings or another way to combine instances; it comes from
+    whoever asks, so that the code which it names is theirs. Code that only the run's own recipe names is executed
+    with ``trust_code`` alone. Own files of either are those beside the weights, which must have the hash that the
+    recipe says. Raises StoreError for weights that are absent, damaged or of another model, ConfigError for a recipe,
+    and InputError for code that nobody trusts.
     """
     weights = run / checkpoint.WEIGHTS
     if not checkpoint.finished(run):
         raise StoreError(f"{run} must be a finished run. Got no {checkpoint.WEIGHTS}; perhaps it is still training.")
     own = read_recipe(run / "recipe.toml")
+    if recipe is None:
+        require_no_code(own, run / "recipe.toml", trust_code=trust_code)
     patch_px = own.train.patch_px or (1, 1)
     return _load(weights.resolve(), weights.stat().st_mtime_ns, (recipe or own).placed(run).model_dump_json(), patch_px)
 
@@ -66,11 +71,11 @@ def load_run(run: Path, recipe: Recipe | None = None) -> Loaded:
 @lru_cache(maxsize=2)
 def _load(weights: Path, _changed_ns: int, recipe_json: str, patch_px: tuple[int, int]) -> Loaded:
     recipe = Recipe.model_validate_json(recipe_json)
-    model = build_model(recipe)
-    try:
-        model.load_state_dict(checkpoint.load(weights))
-    except RuntimeError as error:
-        raise StoreError(f"{weights} must fit the recipe of arm {recipe.arm!r}. Got: {error}") from error
+    with understood(weights.with_name("recipe.toml"), "the recipe of a model", kind=ConfigError):
+        model = build_model(recipe)
+    state = checkpoint.load(weights)
+    with understood(weights, f"weights that fit the recipe of arm {recipe.arm!r}"):
+        model.load_state_dict(state)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Loaded(model.to(device).eval(), recipe, device, patch_px)
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from missrate.core import store
+from missrate.core.documents import ReasonForm
 from missrate.core.errors import DataError
+from missrate.core.guard import understood
 from missrate.core.types import Entry
 from missrate.prepare import cohort, twins
 
@@ -53,7 +55,8 @@ def _without_lesions(cases: list[dict[str, Any]]) -> tuple[str, ...]:
 
 def read_refused(folder: Path) -> list[Row]:
     """The lines of ``refused.csv``: case_id, patient_id, reason."""
-    with (folder / "refused.csv").open(newline="", encoding="utf-8") as file:
+    path = folder / "refused.csv"
+    with understood(path, "a readable table that missrate wrote"), path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -62,7 +65,7 @@ def _read(folder: Path, entries: list[Entry]) -> tuple[list[dict[str, Any]], lis
     for entry in entries:
         refusal = folder / "refused" / f"{entry.case_id}.json"
         if refusal.exists():
-            refused.append(store.read_json(refusal))
+            refused.append(store.read_json(refusal, None, ReasonForm))
         else:
             cases.append(store.read_json(folder / "cases" / entry.case_id / "case.json", store.CASE))
     return cases, refused

@@ -15,6 +15,7 @@ INK = "#222222"
 LOOK: Any = {
     "svg.hashsalt": "missrate",
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names are what people wrote: "$" is a dollar sign
     "font.size": 9,
     "axes.edgecolor": "#999999",
     "axes.labelcolor": INK,

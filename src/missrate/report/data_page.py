@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.ticker import MaxNLocator
 
 from missrate.core import store
+from missrate.core.guard import understood
 from missrate.core.types import LESION, ORGAN
 from missrate.report.canvas import drawn_on, svg_of
 from missrate.report.pictures import axial
@@ -95,10 +96,10 @@ def _kinds(cases: list[Json]) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _picture(case: Json, path: Path, *, images: bool) -> Json:
-    with np.load(path, allow_pickle=False) as held:
+    with understood(path, "a picture of a case"), np.load(path, allow_pickle=False) as held:
         grey, label, spacing = held["grey_XY"], held["label_XY"], held["spacing_mm"]
-    grey_YX, label_YX = (axial(values[:, :, None], 0) for values in (grey, label))
-    spacing_YX = (float(spacing[1]), float(spacing[0]))
+        grey_YX, label_YX = (axial(values[:, :, None], 0) for values in (grey, label))
+        spacing_YX = (float(spacing[1]), float(spacing[0]))
     said = [warning["text"] for warning in case["warnings"]]
     more = [f"and {len(said) - MOST_LINES} more"] if len(said) > MOST_LINES else []
     return {

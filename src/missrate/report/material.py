@@ -9,6 +9,7 @@ from typing import Any
 
 from missrate.core import store
 from missrate.core.errors import StoreError
+from missrate.core.guard import understood
 from missrate.core.ladder import SCHEMA as LADDER
 
 Json = dict[str, Any]
@@ -236,18 +237,14 @@ def _least_missed(arm: Arm) -> tuple[bool, float, float, str]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise StoreError(f"{path} must be readable. Got: {error.strerror or error}.") from error
+    with understood(path, "a readable table that missrate wrote"), path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def _run(folder: Path) -> Run:
     provenance = folder / "provenance.json"
     log = folder / "log.jsonl"
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    return Run(
-        store.read_json(provenance) if provenance.exists() else {},
-        [json.loads(line) for line in lines if line.strip()],
-    )
+    with understood(log, "lines of JSON"):
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        rows = [json.loads(line) for line in lines if line.strip()]
+    return Run(store.read_json(provenance) if provenance.exists() else {}, rows)

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from missrate.core import store
 from missrate.core.config import Frozen
+from missrate.core.documents import BurdensForm
 from missrate.core.errors import ConfigError, ProvenanceError
 from missrate.core.seed import generator
 from missrate.split import given
@@ -65,7 +66,7 @@ def resolved(config: SplitConfig, folder: Path) -> SplitConfig:
 
 def split(manifest_path: Path, config: SplitConfig, out: Path) -> None:
     """Writes ``split.json``: every patient's part or fold, and the hash of the manifest that it was made for."""
-    manifest = store.read_json(manifest_path, store.MANIFEST)
+    manifest = store.read_json(manifest_path, store.MANIFEST, BurdensForm)
     burden_ml: dict[str, float] = defaultdict(float)
     for case in manifest["cases"]:
         # Without millimetres the voxel count orders the patients just as well.

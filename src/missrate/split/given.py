@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from missrate.core.errors import ConfigError
+from missrate.core.guard import understood
 
 PARTS = ("train", "validation", "calibration", "test")
 MOST_BYTES = 2**26
@@ -90,7 +91,8 @@ def _is_fold(fold: Any) -> bool:
 
 def _csv(text: str, path: Path) -> Given:
     """Columns ``case_id`` or ``patient_id``, and ``fold`` (0, 1, ...) or ``part``."""
-    rows = list(csv.DictReader(text.splitlines()))
+    with understood(path, "a readable CSV", kind=ConfigError):
+        rows = list(csv.DictReader(text.splitlines()))
     columns = set(rows[0]) if rows else set()
     by = next((name for name in ("case_id", "patient_id") if name in columns), None)
     what = next((name for name in ("fold", "part") if name in columns), None)

@@ -9,6 +9,7 @@ from missrate import split as splitting
 from missrate.calibrate import Certify, Target
 from missrate.core.config import Frozen, override, parse, read_toml
 from missrate.core.errors import ConfigError
+from missrate.core.guard import reachable
 from missrate.core.ladder import Rung
 from missrate.core.recipe import PredictConfig, Recipe, TrainConfig
 from missrate.core.types import SAFE_ID, LabelMeaning
@@ -129,6 +130,15 @@ class StudyConfig(Frozen):
     evaluate: EvaluateConfig = EvaluateConfig()
     ladder: tuple[Rung, ...] = ()
     report: ReportConfig = ReportConfig()
+
+    @field_validator("sources")
+    @classmethod
+    def _safe_names(cls, sources: dict[str, SourceConfig]) -> dict[str, SourceConfig]:
+        """A source's name becomes that of a folder, as an arm's does."""
+        for name in sources:
+            if not SAFE_ID.fullmatch(name):
+                raise ValueError(f"names must be letters, digits, '.', '_' or '-', not {name!r}")
+        return sources
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -261,6 +271,7 @@ class StudyConfig(Frozen):
         return base.model_copy(update={"config": base.config | arm.config, "predict": arm.predict})
 
 
+@reachable("A study")
 def read_study(path: Path, assignments: list[str], *, offline: bool = False) -> StudyConfig:
     """The checked study; its own files are pinned. Raises ConfigError or UnknownNameError, before anything runs."""
     study = parse(StudyConfig, override(read_toml(path), assignments), where=path.name)

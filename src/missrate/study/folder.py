@@ -11,6 +11,7 @@ from missrate.core import catalog, foreign, own, store
 from missrate.core import points as point_files
 from missrate.core.case import CaseStatistics
 from missrate.core.crop import Crop
+from missrate.core.documents import Document, ReasonForm
 from missrate.core.errors import DataError, InputError, ProvenanceError
 from missrate.core.grid import Grid, axcodes
 from missrate.core.intervals import FEW_SAID, mark
@@ -32,6 +33,14 @@ ABOUT = "missrate/evaluated/1"
 EVERYTHING = tuple(range(1, 256))
 """What is lesion where all references are empty, so that nobody said it: whatever is predicted is a false alarm."""
 RESULTS = ("summary.json", "lesions.csv", "cases.csv")
+
+
+class AboutForm(Document):
+    """What is noted beside the statistics of a case."""
+
+    warning: str | None
+    reference: str
+    predictions: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,13 +276,13 @@ def _finish(
 ) -> dict[str, Any]:
     """Writes and gives the summary; ``used`` are the own files that took part, with their hashes."""
     folder = request.out / "statistics"
-    rows = [store.read_json(path, ABOUT) for path in sorted(folder.glob("*.failed.json"))]
+    rows = [store.read_json(path, ABOUT, ReasonForm) for path in sorted(folder.glob("*.failed.json"))]
     failed = [{key: row[key] for key in ("case_id", "reason")} for row in rows]
     known = {} if not predictions.absent_is_empty else {entry.case_id: "" for entry in entries}
     missing = [entry.case_id for entry in entries if entry.case_id not in predicted | known]
     extra = sorted(predicted.keys() - {entry.case_id for entry in entries})
     cases = load_statistics([folder / f"{entry.case_id}.npz" for entry in entries])
-    about = [store.read_json(folder / f"{case.case_id}.json", ABOUT) for case in cases]
+    about = [store.read_json(folder / f"{case.case_id}.json", ABOUT, AboutForm) for case in cases]
     _require_usable(request, entries, cases, failed=failed, missing=missing)
     points, matchings = request.points(), request.matchings()
     _require_other_patients(points, cases)

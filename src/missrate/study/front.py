@@ -1,6 +1,7 @@
 """What the verbs call for a study: read it, plan it, run it, and say what came out."""
 
 import json
+import logging
 from importlib.resources import files
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from missrate.core import checkpoint, points, store
 from missrate.core.config import override, parse
 from missrate.core.errors import ConfigError, DataError, InputError
 from missrate.core.quantise import level_of
-from missrate.core.recipe import read_recipe
+from missrate.core.recipe import read_recipe, require_no_code
 from missrate.core.timing import Cost, duration, read_timing
 from missrate.core.types import LabelMeaning, OperatingPoint
 from missrate.study import checks, config, runner
@@ -17,6 +18,7 @@ from missrate.study.progress import slices_told, watcher
 from missrate.study.sources import SourceConfig, anchored, safe_name
 from missrate.study.stages import Stage
 
+logger = logging.getLogger(__name__)
 DEMO = Path(str(files("missrate"))) / "demo.toml"
 
 
@@ -117,12 +119,19 @@ def named_sources(
 
 
 def predict_scans(
-    run_folder: Path, scans: list[Path], out: Path, threshold: float | None = None, *, point: Path | None = None
+    run_folder: Path,
+    scans: list[Path],
+    out: Path,
+    threshold: float | None = None,
+    *,
+    point: Path | None = None,
+    trust_code: bool = False,
 ) -> tuple[list[str], list[str]]:
     """Applies a run to new scans: a line for each that went well, and one for each that cannot be used.
 
     The mask is that of ``threshold`` (.5), or of the operating point in the file ``point``. Raises ConfigError for
-    both, InputError for a point that has no threshold for new scans.
+    both, InputError for a point that has no threshold for new scans, and for a run whose recipe names code of its own
+    unless that is trusted (``trust_code``): a folder of weights is data.
     """
     from missrate.study.scans import names, predict_scan
 
@@ -137,6 +146,10 @@ def predict_scans(
         _require_own(origin, run_folder)
         chosen = f"operating point {read.name}: {read.target}, {_promised(read, origin)}"
     level_of(at)
+    if checkpoint.finished(run_folder):
+        recipe = run_folder / "recipe.toml"
+        for told in require_no_code(read_recipe(recipe), recipe, trust_code=trust_code):
+            logger.warning("%s names code of its own, which is trusted and executed: %s", recipe, told)
     named = names(scans)
     done, failed = [], []
     for number, (scan, name) in enumerate(zip(scans, named, strict=True), start=1):
@@ -151,6 +164,7 @@ def predict_scans(
                         threshold=at,
                         chosen=chosen,
                         least_volume_ml=least_volume_ml,
+                        trust_code=trust_code,
                         progress=progress,
                     )
                 )
@@ -195,8 +209,8 @@ def _outcome(out: Path, stages: list[Stage]) -> str:
         if stage.room == "prepare":
             lines.append(_cases(place / "prepared" / stage.name.partition("@")[0].split("/")[1]))
         if stage.room == "report":
-            comparison = store.read_json(place / "comparison" / "comparison.json")
-            lines += ["", side_by_side.comparison_table(comparison), "", f"Report: {place / 'report' / 'index.html'}"]
+            table = side_by_side.written_table(place / "comparison" / "comparison.json")
+            lines += ["", table, "", f"Report: {place / 'report' / 'index.html'}"]
     if stages[-1].room != "report":
         lines.append(f"{len(stages)} stages done, up to {stages[-1].room}, in {out}")
     return "\n".join(lines)

@@ -81,7 +81,7 @@ def _provenance(
     used = {case_id for ids in parts.values() for case_id in ids}
     seen = {source: sorted({case["patient_id"] for case in cases if case["case_id"] in used})}
     if parent_run is not None:
-        for name, patients in store.read_json(parent_run / "provenance.json")["patients"].items():
+        for name, patients in store.read_json(parent_run / "provenance.json", store.PROVENANCE)["patients"].items():
             seen[name] = sorted({*patients, *seen.get(name, [])})
     return {
         "patients": seen,

@@ -7,7 +7,6 @@ from typing import Any, get_args
 from missrate import split as splitting
 from missrate.core import store
 from missrate.core.errors import ConfigError, DataError, InputError, StoreError
-from missrate.core.types import LabelMeaning
 from missrate.engine import Task
 from missrate.export.about import About, Target
 from missrate.study.cases import run_cases
@@ -67,12 +66,16 @@ def told(value: Json) -> str:
 
 
 def _about(prepared: Path, manifest: Json, target: Target, split: Path | None, window: tuple[float, float]) -> About:
+    if not manifest["cases"]:
+        raise InputError(f"{prepared} must hold at least one case. Got none.")
     first = manifest["cases"][0]["case_id"]
-    _, meta = store.read_crop(store.Prepared(prepared).case_folder(first) / "label.b2nd")
-    meaning, name = LabelMeaning(**meta["meaning"]), str(manifest["source"])
+    meaning, name = store.Prepared(prepared).meaning(first), str(manifest["source"])
     if split is None:
         return About(name, target, meaning, window)
     value = splitting.read(split, prepared / "manifest.json")
+    absent = sorted({case["case_id"] for case in manifest["cases"]} - value["cases"].keys())
+    if absent:
+        raise InputError(f"{split} must name every case of {prepared}. Got none for {', '.join(absent[:5])}.")
     parts = {case: value["patients"][patient] for case, patient in value["cases"].items()}
     return About(name, target, meaning, window, parts, value["folds"])
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from missrate.core.guard import reachable
 from missrate.study import data_stages as data
 from missrate.study import model_stages as models
 from missrate.study import result_stages as results
@@ -11,6 +12,7 @@ from missrate.study.layout import Layout
 from missrate.study.stages import Stage
 
 
+@reachable("A study")
 def plan(study: StudyConfig, out: Path, *, offline: bool = False, folder: Path = Path()) -> list[Stage]:
     """All stages of a study that writes below ``out``. Lists the sources' files, reads no voxel.
 

@@ -10,6 +10,7 @@ from missrate import calibrate
 from missrate.core import points, store
 from missrate.core.case import CaseStatistics
 from missrate.core.config import parse
+from missrate.core.documents import LackingForm
 from missrate.core.errors import ConfigError, InputError
 from missrate.core.matching import outcome, voxel_counts
 from missrate.core.quantise import level_of
@@ -124,9 +125,9 @@ def read_patients(path: Path) -> set[str]:
     """Patient ids of a CSV with a column ``patient_id``, or of a plain list, one a line. Raises InputError for none."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+        rows = [row for row in csv.reader(line for line in lines if line) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"--seen must be a list of patient ids. Got {path}: {error}.") from error
-    rows = [row for row in csv.reader(line for line in lines if line) if row]
     column = rows[0].index("patient_id") if rows and "patient_id" in rows[0] else None
     if column is None and any(len(row) > 1 for row in rows):
         raise InputError(f"--seen must be a plain list, or a CSV with a column patient_id. Got {rows[0]} in {path}.")
@@ -144,7 +145,7 @@ def _load(evaluation: Path) -> tuple[list[CaseStatistics], list[str]]:
             f"{evaluation} must be a folder that evaluate wrote. Got an arm of a study, which holds the test patients "
             "too; perhaps run missrate calibrate with the study file."
         )
-    about = store.read_json(evaluation / "summary.json", summary.SCHEMA)
+    about = store.read_json(evaluation / "summary.json", summary.SCHEMA, LackingForm)
     named = {*about["missing_predictions"], *(row["case_id"] for row in about["failed"])}
     cases = load_statistics(sorted(folder.glob("*.npz")))
     if not cases:

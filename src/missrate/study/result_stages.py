@@ -4,6 +4,7 @@ from pathlib import Path
 
 from missrate import compare as comparing
 from missrate.core import own, store
+from missrate.core.documents import NoteForm, ReasonForm
 from missrate.core.errors import ConfigError
 from missrate.core.ladder import SCHEMA as LADDER
 from missrate.core.ladder import Rung
@@ -17,7 +18,7 @@ from missrate.readers._detect import source_of
 from missrate.study import budgets, climb, estimate, leak, work
 from missrate.study.config import NULL_ARMS
 from missrate.study.layout import Fold, Layout
-from missrate.study.stages import INDEX, Stage, arguments, batched, write_index
+from missrate.study.stages import INDEX, IndexForm, Stage, arguments, batched, write_index
 
 
 def evaluate(layout: Layout, name: str) -> Stage:
@@ -108,7 +109,7 @@ def summarise(layout: Layout, name: str) -> Stage:
 
     def tasks() -> list[Task]:
         cases = layout.statistics_files(name, "test")
-        index = store.read_json(layout.statistics(name) / "index.json", INDEX)
+        index = store.read_json(layout.statistics(name) / "index.json", INDEX, IndexForm)
         wanted = {path.stem for path in cases}
         source_manifest = layout.prepared(layout.study.partition.source) / "manifest.json"
         given = arguments(
@@ -265,7 +266,9 @@ def _bounds(target: float) -> tuple[float, ...]:
 def _said(layout: Layout, name: str, what: str, wanted: set[str]) -> list[dict[str, str]]:
     """What the predict stage noted of an arm's cases: those that failed, each with its reason, or warnings."""
     paths = [path for fold in layout.folds for path in sorted(layout.predictions(name, fold).glob(f"*.{what}.json"))]
-    rows: list[dict[str, str]] = [store.read_json(path) for path in paths]
+    rows: list[dict[str, str]] = [
+        store.read_json(path, None, ReasonForm if what == "failed" else NoteForm) for path in paths
+    ]
     return [row for row in rows if row["case_id"] in wanted or row["case_id"] == ALL]
 
 

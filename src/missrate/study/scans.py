@@ -47,6 +47,7 @@ def predict_scan(
     threshold: float,
     chosen: str | None = None,
     least_volume_ml: float = 0.0,
+    trust_code: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:
     """Writes ``<name>_probability.nii.gz``, ``_mask.nii.gz``, ``_candidates.csv`` and ``_preview.png``.
@@ -61,7 +62,8 @@ def predict_scan(
     from missrate.predict.run2d import load_run, predict_scan
 
     scan = nifti.load_image(str(scan_path))
-    loaded, level, image_XYZ = load_run(run), level_of(threshold), _hu(scan.values_XYZ, scan_path)
+    loaded = load_run(run, trust_code=trust_code)
+    level, image_XYZ = level_of(threshold), _hu(scan.values_XYZ, scan_path)
     doubt = not_hu(scan.intensity, float(scan.values_XYZ.min()), float(scan.values_XYZ.max()))
     done, depth = 0, _depth(loaded.recipe.view, scan.grid)
 

@@ -9,7 +9,9 @@ from missrate.compare import Gate, markdown
 from missrate.compare.arms import Given, Points
 from missrate.core import store
 from missrate.core.case import CaseStatistics
+from missrate.core.documents import SummaryForm
 from missrate.core.errors import InputError
+from missrate.core.guard import understood
 from missrate.core.points import certificate_of
 from missrate.core.quantise import threshold_of
 from missrate.core.types import Matching, OperatingPoint
@@ -54,7 +56,7 @@ class Evaluation:
     @staticmethod
     def read(folder: Path) -> "Evaluation":
         """Raises StoreError for a folder without a summary, InputError for one without statistics."""
-        about = store.read_json(folder / "summary.json", summary.SCHEMA)
+        about = store.read_json(folder / "summary.json", summary.SCHEMA, SummaryForm)
         cases = load_statistics(sorted((folder / "statistics").glob("*.npz")))
         if not cases:
             raise InputError(f"{folder} must hold the statistics that evaluate wrote. Got none.")
@@ -96,6 +98,13 @@ def compare(request: Request) -> Json:
 def comparison_table(value: Json) -> str:
     """What a person reads in the terminal: Markdown."""
     return markdown.table(value)
+
+
+def written_table(path: Path) -> str:
+    """Return ``comparison_table`` of a ``comparison.json``. Raises StoreError for one that missrate did not write."""
+    value = store.read_json(path, comparing.SCHEMA)
+    with understood(path, "a comparison that missrate wrote"):
+        return comparison_table(value)
 
 
 def undecided(value: Json, *, underpowered: bool = True) -> list[str]:

@@ -8,17 +8,51 @@ files (``core.own``) stand in a configuration by name and hash, so an edited one
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, field_validator
 
 from missrate.core import own, store
 from missrate.core.config import fingerprint
+from missrate.core.documents import Document
 from missrate.engine import Task
 
 VERSION = 1
 """Raised when stages of an older program must not be reused."""
 
 Item = TypeVar("Item")
+
+
+class MarkForm(Document):
+    """What the ledger says of a stage. Its key names a folder, and its files lie below the study's."""
+
+    key: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    output: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+    files: list[str]
+
+    @field_validator("files")
+    @classmethod
+    def _below(cls, files: list[str]) -> list[str]:
+        for name in files:
+            way = PurePosixPath(name)
+            if (
+                way.is_absolute()
+                or ".." in way.parts
+                or not name.isprintable()
+                or max(map(len, (name, *way.parts))) > 255
+            ):
+                raise ValueError(f"{name!r} leads elsewhere")
+        return files
+
+
+class IndexForm(Document):
+    """The files of a stage that leaves many."""
+
+    files: dict[str, str]
+    absent: list[str]
+
+
 State = Literal["done", "stale", "missing"]
 MARK = "missrate/stage/1"
 INDEX = "missrate/index/1"
@@ -79,7 +113,7 @@ class Ledger:
     def mark(self, stage: Stage) -> dict[str, Any] | None:
         """The mark as written, or None."""
         path = self.path(stage)
-        return store.read_json(path, MARK) if path.exists() else None
+        return store.read_json(path, MARK, MarkForm) if path.exists() else None
 
     def key(self, stage: Stage, outputs: dict[str, str]) -> str:
         """``outputs`` holds the output hash of every finished stage."""

@@ -117,12 +117,18 @@ def predict(
     from missrate.predict.run2d import predict_case
 
     patient = read_view(views_folder, case_id).patient_id
-    if not leaks and patient in store.read_json(run / "provenance.json", store.PROVENANCE)["patients"].get(source, []):
+    if not leaks and patient in seen_by(run, source):
         raise ProvenanceError(f"{run} must not have seen the patients that it is tested on. Got {patient} in both.")
     try:
         predict_case(run, views_folder, case_id, out, recipe=recipe)
     except DataError as error:
         store.write_json(out.with_suffix(".failed.json"), {"case_id": case_id, "reason": str(error)})
+
+
+def seen_by(run: Path, source: str) -> list[str]:
+    """Return the patients of ``source`` that the weights of a run have seen. Raises StoreError."""
+    seen: dict[str, list[str]] = store.read_json(run / "provenance.json", store.PROVENANCE)["patients"]
+    return seen.get(source, [])
 
 
 def import_predictions(
@@ -281,7 +287,7 @@ def certify_point(
         absent = [path.stem for path in cases if not path.exists()]
         if absent:
             raise InputError(f"Every calibration case must have a prediction. Got none for {', '.join(absent[:5])}.")
-        seen = store.read_json(run / "provenance.json", store.PROVENANCE)["patients"].get(source, []) if run else None
+        seen = seen_by(run, source) if run else None
         point = calibrate.certify(loaded, matching, wanted, seen=seen, name="certified")
         price = calibrate.prices(loaded, matching, wanted)
     except (InputError, ProvenanceError) as error:

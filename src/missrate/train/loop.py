@@ -18,6 +18,7 @@ import torch
 from missrate.core import checkpoint, own, seed, store
 from missrate.core.config import fingerprint
 from missrate.core.errors import StoreError, TrainingError
+from missrate.core.guard import understood
 from missrate.core.precision import cpu_info, uses_bf16
 from missrate.core.recipe import Recipe
 from missrate.core.timing import cpu_seconds
@@ -27,7 +28,7 @@ from missrate.models._initial import initialise
 from missrate.train.batches import Batch, batches, patch_size, validation_batch
 from missrate.train.board import Board
 from missrate.train.optimise import build_optimiser, copy_state, ema_decay, learning_rate, update_ema
-from missrate.train.state import Snapshot, finish, load_snapshot, remove_leftovers, save_snapshot, versions
+from missrate.train.state import STATE, Snapshot, finish, load_snapshot, remove_leftovers, save_snapshot, versions
 from missrate.train.validate import validation_losses
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class _Loop:
         self.kept = Snapshot()
 
     def begin(self, arm_weights: Path | None, *, offline: bool, folder: Path) -> None:
-        """Loads the state of a training that was stopped, or else the initial weights."""
+        """Loads the state of a training that was stopped, or else the initial weights. Raises StoreError."""
         found = load_snapshot(self.run, self.identity)
         if found is None:
             self.kept.loaded = initialise(
@@ -99,10 +100,11 @@ class _Loop:
                 logger.warning("arm %s: %s", self.recipe.arm, "\n  ".join(map(_shortened, self.kept.loaded)))
             return
         logger.info("%s: goes on after step %d", self.run, found.step)
-        self.model.load_state_dict(found.model)
-        self.optimiser.load_state_dict(found.optimiser)
-        if found.ema is not None:
-            found.ema = {name: tensor.to(self.fabric.device) for name, tensor in found.ema.items()}
+        with understood(self.run / STATE, "the state of this training", perhaps="perhaps remove it"):
+            self.model.load_state_dict(found.model)
+            self.optimiser.load_state_dict(found.optimiser)
+            if found.ema is not None:
+                found.ema = {name: tensor.to(self.fabric.device) for name, tensor in found.ema.items()}
         self.kept = found
 
     def go(self, cases: list[ViewedCase], validation: list[ViewedCase], progress: Progress | None) -> None:

@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import math
-import pickle
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,8 @@ import torch
 from torch import Tensor
 
 from missrate.core import checkpoint, own, store
+from missrate.core.errors import StoreError
+from missrate.core.guard import understood
 from missrate.core.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -54,10 +55,13 @@ def load_snapshot(run: Path, identity: str) -> Snapshot | None:
     if not path.exists():
         return None
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-        found = values.pop("identity")
-        snapshot = Snapshot(**values)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        with understood(path, "the state of a training"):
+            values = torch.load(path, map_location="cpu", weights_only=True)
+            found = values.pop("identity")
+            snapshot = Snapshot(**values)
+            if type(snapshot.step) is not int or not isinstance(snapshot.log, list):
+                raise TypeError("steps that are no number")
+    except StoreError:
         logger.warning("%s is damaged: the training starts anew", path)
         return None
     if found != identity:
