@@ -14,10 +14,10 @@ from missrate.core import surfaces as surface
 from missrate.core.case import CaseStatistics
 from missrate.core.crop import Crop
 from missrate.core.grid import Grid
+from missrate.core.intervals import curve_interval, patient_weights
 from missrate.core.matching import curve as curve_of
 from missrate.core.matching import outcome, voxel_counts
 from missrate.core.quantise import TOP, level_of
-from missrate.core.resampling import curve_interval, patient_weights
 from missrate.core.types import Matching, Prediction
 from missrate.evaluate import compiled, distances, statistics
 
@@ -62,11 +62,11 @@ def surfaces(case: Case, threshold: float) -> Any:
 
 def bootstrap(patients: Patients, resamples: int) -> Any:
     """95 % intervals of the pooled precision and miss rate at each level, whole patients resampled."""
-    weights_BP = patient_weights(len(patients.reference_P), resamples, seed=0)
+    weights = patient_weights(len(patients.reference_P), resamples, seed=0)
     inside_KP, outside_KP = patients.inside_PK.T, patients.outside_PK.T
     return (
-        curve_interval(inside_KP, inside_KP + outside_KP, weights_BP),
-        curve_interval(patients.reference_P - inside_KP, patients.reference_P, weights_BP),
+        curve_interval(inside_KP, inside_KP + outside_KP, weights),
+        curve_interval(patients.reference_P - inside_KP, patients.reference_P, weights),
     )
 
 

@@ -110,8 +110,8 @@ def test_what_the_certificate_says() -> None:
     )
     assert sure.bound == (
         "at most 0.05 of all patients with a lesion are missed, with 0.95 confidence over calibrations: of many with "
-        "100 patients each, at most 0.05 end in a threshold that misses more; those that end without a threshold count among the "
-        f"rest{condition}"
+        "100 patients each, at most 0.05 end in a threshold that misses more; those that end without a threshold count "
+        f"among the rest{condition}"
     )
     # In expectation: k = floor(5.05) = 5, the fifth smallest; 4 of 100 lie below it.
     point = certified(cases, in_expectation=True)
@@ -121,8 +121,8 @@ def test_what_the_certificate_says() -> None:
     assert (mean.in_expectation, mean.risk, mean.confidence, mean.never_found) == (True, 0.04, 0.95, 0)
     assert mean.bound == (
         "on average over many calibrations with 100 patients each, at most 0.05 of all patients with a lesion are "
-        "missed, where a calibration that ends without a threshold counts as no miss; of those that end in one the average may be "
-        f"higher{condition}"
+        "missed, where a calibration that ends without a threshold counts as no miss; of those that end in one the "
+        f"average may be higher{condition}"
     )
 
 

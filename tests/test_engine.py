@@ -127,7 +127,7 @@ def test_several_workers_take_turns_and_all_reports_arrive(tmp_path: Path) -> No
         while waiting or running.free < running.workers:
             while waiting and running.free:
                 running.submit(waiting.pop())
-            seen += [task.label for task, error in running.completed(1.0) if error is None]
+            seen += [task.label for task, error, _ in running.completed(1.0) if error is None]
         assert sorted(label for label, _, _ in running.progress()) == sorted(seen) == [str(n) for n in range(5)]
 
 
