@@ -108,14 +108,14 @@ def promises(draws: int) -> None:
     tasks = list(product(LEVELS, (False, True), RATES, NEVER, PATIENTS, (draws,)))
     with ProcessPoolExecutor(2) as pool:
         found = list(pool.map(_promises_of, tasks))
-    print(
-        "| level | form | promised | never found | n | issued | false, of all | false, of issued | mean, all | issued |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    for (level, mean, rate, never, n, _), row in zip(tasks, found, strict=True):
-        form = "expectation" if mean else "confidence"
-        cells = " | ".join("" if cell is None else f"{cell:.3f}" for cell in row)
-        print(f"| {level} | {form} | {rate:g} | {never:g} | {n} | {cells} |")
+    print("Cells: issued; false, of all and of issued; mean miss rate, of all (none: 0) and of issued.")
+    print("| level | form | promised | never found |" + "".join(f" n = {n} |" for n in PATIENTS))
+    print("|---|---|---|---|" + "---|" * len(PATIENTS))
+    cells = ["none" if not row[0] else "; ".join(f"{cell:.3f}" for cell in row if cell is not None) for row in found]
+    for first in range(0, len(tasks), len(PATIENTS)):
+        level, mean, rate, never, _, _ = tasks[first]
+        form, row = "expectation" if mean else "confidence", " | ".join(cells[first : first + len(PATIENTS)])
+        print(f"| {level} | {form} | {rate:g} | {never:g} | {row} |")
 
 
 def _promises_of(task: tuple[str, bool, float, float, int, int]) -> tuple[float | None, ...]:
@@ -166,7 +166,7 @@ def main() -> None:
     if given.what == "gate":
         gate(given.run, 400 // tenth)
     else:
-        promises(500 // tenth)
+        promises(300 // tenth)
 
 
 if __name__ == "__main__":

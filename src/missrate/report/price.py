@@ -32,8 +32,10 @@ def of_promises(promises: dict[str, Json], styles: dict[str, Style]) -> Drawing:
 
     ``promises`` holds the files of the certified points: ``price``, ``certificate``, ``reason``, ``target``.
     """
-    with drawn_on(10.6, 3.9, 1, 2) as (figure, panels):
-        for panel, (kind, label) in zip(panels, AXES.items(), strict=True):
+    rows = [row for promise in promises.values() for row in promise["price"]]
+    axes = {kind: label for kind, label in AXES.items() if any(row[kind] is not None for row in rows)} or AXES
+    with drawn_on(1.0 + 4.8 * len(axes), 3.9, 1, len(axes)) as (figure, panels):
+        for panel, (kind, label) in zip(panels, axes.items(), strict=True):
             for name, promise in promises.items():
                 _line(panel, promise, kind, name, styles[name])
             # Linear up to a tenth, so that 0 has a place.
