@@ -180,7 +180,7 @@ def test_a_run_is_applied_with_its_own_copy_from_anywhere(finished: tuple[Path, 
     from missrate.predict.run2d import load_run
 
     run = copied(finished, tmp_path / "run")
-    model = load_run(run).model
+    model = load_run(run, trust_code=True).model
     assert type(model).__name__ == "Threshold"
     assert sys.modules[type(model).__module__].__file__ == str(run / "threshold.py")
 
@@ -191,7 +191,7 @@ def test_a_copy_that_was_changed_is_never_executed(finished: tuple[Path, Path], 
     run = copied(finished, tmp_path / "run")
     (run / "threshold.py").write_text(f"{MODEL}\nraise SystemExit('executed')\n")
     with pytest.raises(ConfigError, match=r"threshold\.py must be the file that was named"):
-        load_run(run)
+        load_run(run, trust_code=True)
 
 
 def test_a_recipe_without_the_hash_of_its_file_is_refused(tmp_path: Path) -> None:

@@ -217,20 +217,19 @@ def test_initial_weights_that_are_none(kind: str, ending: str, tmp_path: Path) -
 def test_the_code_of_a_run_is_not_executed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Neither as model nor as loss, by the verb or by the function; with --trust-code it is, and is named."""
     run, scan = bright(tmp_path), save(tmp_path / "a.nii.gz", np.zeros((20, 20, 2), np.int16))
-    code = tmp_path / "bright.py"
-    seen = tmp_path / "executed"
+    code, seen, own = run / "bright.py", tmp_path / "executed", run / "recipe.toml"
     code.write_text(f"{code.read_text()}\nopen({str(seen)!r}, 'w').close()\n")
+    shipped = Recipe(arm="bright", model="bright.py", config={"fault": ""}).pinned(run).to_toml()
     refused = rf"recipe\.toml must name no code of its own\. Got {code} \({store.hash_file(code)}\).*--trust-code\."
     predict = ("predict", run, scan, "--out", tmp_path / "out")
-    with pytest.raises(InputError, match=refused):
-        command(*predict)()
-    recipe = Recipe(arm="x", model="unet2d", loss={"name": str(code)}, config={"decoder_channels": [8] * 5})
-    own = (run / "recipe.toml").read_text()
-    (run / "recipe.toml").write_text(recipe.to_toml())
+    recipe = Recipe(arm="x", model="unet2d", loss={"name": "bright.py"}, config={"decoder_channels": [8] * 5})
+    own.write_text(recipe.pinned(run).to_toml())
     with pytest.raises(InputError, match=refused):
         front.predict_scans(run, [scan], tmp_path / "out")
+    own.write_text(shipped)
+    with pytest.raises(InputError, match=refused):
+        command(*predict)()
     assert not seen.exists()
-    (run / "recipe.toml").write_text(own)
     words = [sys.executable, "-m", "missrate", *map(str, predict), "--trust-code"]
     ran = subprocess.run(words, capture_output=True, text=True, check=False)
     assert ran.returncode == 0 and seen.exists()

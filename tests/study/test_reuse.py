@@ -148,6 +148,7 @@ def test_the_scan_beside_an_npz_counts(tmp_path: Path, measured: Evaluate) -> No
     save(tmp_path / "predicted" / "a.nii.gz", 4)
     probability = np.zeros((2, 8, 12, 12), np.float32)
     probability[1, 2:5, 3:7, 4:8] = 0.9
+    probability[0] = 1.0 - probability[1]
     np.savez(tmp_path / "predicted" / "a.npz", probabilities=probability)
     request = Request(tmp_path / "reference", tmp_path / "predicted", tmp_path / "out", prediction_reader="nnunet_npz")
     assert measured(request) == ["a"]

@@ -142,9 +142,9 @@ class ViewForm(Document):
 
 
 class NoteForm(Document):
-    """What was noted of one case: a warning."""
+    """What was noted of one case, or of all of them: a warning."""
 
-    case_id: Id
+    case_id: Id | Literal["all cases"]
 
 
 class ReasonForm(NoteForm):
@@ -160,14 +160,19 @@ class CertificateForm(Document):
 
     level: Literal["patient", "lesion", "voxel"]
     miss_rate: float
-    confidence: float | None
+    confidence: float
+    in_expectation: bool
     n: Count
-    k: Count | None
+    never_found: Count
+    never_found_at_most: float
     bound: str
     risk: float
     floor: float
     least_volume_ml: float
     patients: str
+    false_positives_per_scan: float | None
+    false_positive_ml_per_scan: float | None
+    empty: str | None
 
 
 Fold = Annotated[str, Field(pattern=r"^([0-9]{1,4}|all)$")]

@@ -34,7 +34,7 @@ def of_promises(promises: dict[str, Json], styles: dict[str, Style]) -> Drawing:
     """
     rows = [row for promise in promises.values() for row in promise["price"]]
     axes = {kind: label for kind, label in AXES.items() if any(row[kind] is not None for row in rows)} or AXES
-    with drawn_on(1.0 + 4.8 * len(axes), 3.9, 1, len(axes)) as (figure, panels):
+    with drawn_on(3.2 + 3.9 * len(axes), 3.9, 1, len(axes)) as (figure, panels):
         for panel, (kind, label) in zip(panels, axes.items(), strict=True):
             for name, promise in promises.items():
                 _line(panel, promise, kind, name, styles[name])
