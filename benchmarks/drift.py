@@ -10,6 +10,7 @@ and nnU-Net's loading where the scans are; training and the larger volumes take 
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -112,7 +113,8 @@ def loading(written: Ratios) -> list[Pair]:
         return []
     pairs: list[Pair] = []
     with tempfile.TemporaryDirectory() as folder:
-        raw.planned(Path(folder))
+        with contextlib.redirect_stdout(sys.stderr):
+            raw.planned(Path(folder))
         for kind, changes in written.items():
             for change, known in changes.items():
                 option = "none" if change == "unchanged" else "varied"
