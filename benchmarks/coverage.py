@@ -249,11 +249,11 @@ def main() -> None:
     given = parser.parse_args()
     tenth = 10 if given.quick else 1
     if given.what == "rates":
-        rates(given.run, 300 // tenth, every=3)
+        rates(given.run, 200 // tenth, every=6)
     elif given.what == "differences":
-        differences(given.run, 300 // tenth, pairs=12)
+        differences(given.run, 150 // tenth, pairs=8)
     else:
-        cohorts(400 // tenth)
+        cohorts(300 // tenth)
 
 
 if __name__ == "__main__":
