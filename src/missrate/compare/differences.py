@@ -61,7 +61,7 @@ def block(mine: OverSeeds, theirs: OverSeeds, weights: Weights, test: PValue | N
         "p": test.p if test is not None and known else None,
         "least_p": test.least_p if test is not None and known else None,
         "test": test.test if test is not None and known else None,
-        "few_patients": min(mine.patients, theirs.patients) < FEW,
+        "few_patients": min(mine.effective, theirs.effective) < FEW,
     }
     if max(len(mine.per_seed), len(theirs.per_seed)) > 1:
         result["seeds"] = {"arm": over_seeds(mine), "against": over_seeds(theirs)}

@@ -4,7 +4,7 @@ from typing import Any
 
 from missrate.compare.arms import Arm, values_of
 from missrate.compare.differences import mean_sums, over_seeds
-from missrate.core.intervals import Weights
+from missrate.core.intervals import FEW, Weights
 from missrate.core.resampling import clopper_pearson
 from missrate.core.seeds import OverSeeds, seed_ratio
 
@@ -47,4 +47,5 @@ def _rate(arm: Arm, metric: str, average: str, weights: Weights, seed: int) -> J
         both, kind = clopper_pearson(int(numerator_SP.sum()), int(denominator_SP.sum())), "clopper-pearson"
     result = {"value": found.estimate, "ci95": None if both is None else list(both), "interval": kind}
     result["average"] = average
+    result["few_patients"] = found.patients < FEW
     return result | ({"seeds": over_seeds(found)} if len(arm.runs) > 1 else {})

@@ -12,12 +12,16 @@ the one to whom a unit picked at random belongs: sum of squared sizes / sum of s
 more room is left: the largest tumour may be among those who are not here.
 
 The difference of two arms leaves room for a patient on whom they differ as much as on any patient at hand, in either
-direction. What all of this covers, and what it costs in width, is measured in ``docs/results/coverage.md``.
+direction. That patient is smaller, between an average one and the one above: large patients differ less, since each of
+their lesions differs by itself. What all of this covers, and what it costs in width, is measured in
+``docs/results/coverage.md``.
+
 Shapes: P patients, B resamples, S seeds.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import sqrt
 from types import ModuleType
 from typing import Any
 
@@ -30,8 +34,8 @@ Floats = NDArray[np.float64]
 FEW = 20
 """Below so many contributing patients the intervals may cover less than 93 % (docs/results/coverage.md)."""
 FEW_SAID = (
-    f"* fewer than {FEW} patients contribute: with so few, such intervals may hold the truth less often than 93 times "
-    "in 100"
+    f"* fewer than {FEW} patients contribute, or large ones make a difference count as of so few: such intervals may "
+    "hold the truth less often than 93 times in 100"
 )
 BEYOND = 0.5
 """Without a bound an unseen patient lies at most this share of the range beyond the largest value seen."""
@@ -102,7 +106,8 @@ class Drawn:
 
     numerator_B: Floats
     denominator_B: Floats  # above 0
-    size: float  # of the unseen patient
+    size: float  # of the patient to whom a unit picked at random belongs
+    mean_size: float  # of an average patient
     rate_SP: Floats  # of each patient, nan for one who adds nothing
 
     @property
@@ -115,9 +120,14 @@ class Drawn:
         """How many add something: of several seeds, in the one where they are fewest."""
         return int((~np.isnan(self.rate_SP)).sum(axis=1).min())
 
-    def beside(self, unseen_B: Floats, rate: float) -> Floats:
+    @property
+    def effective(self) -> float:
+        """How many patients of equal size would weigh as much."""
+        return self.patients * self.mean_size / self.size
+
+    def beside(self, unseen_B: Floats, rate: float, size: float) -> Floats:
         """Return the ratio in each resample with the unseen patient at ``rate``, (B,)."""
-        weight_B = unseen_B * self.size
+        weight_B = unseen_B * size
         return (self.numerator_B + weight_B * rate) / (self.denominator_B + weight_B)
 
 
@@ -134,8 +144,9 @@ def drawn(numerator_SP: Floats, denominator_SP: Floats, weights: Weights, seed_B
     below_B = (weights.patient_BP @ denominator_SP.T)[rows, seed_B]
     known_SP = denominator_SP != 0.0
     rate_SP = np.divide(numerator_SP, denominator_SP, out=np.full(numerator_SP.shape, np.nan), where=known_SP)
-    size = float((denominator_SP**2).sum() / denominator_SP.sum())
-    return Drawn(above_B, below_B, size, rate_SP)
+    total = float(denominator_SP.sum())
+    size, mean = float((denominator_SP**2).sum()) / total, total / int(known_SP.sum())
+    return Drawn(above_B, below_B, size, mean, rate_SP)
 
 
 def ratio_interval(
@@ -158,7 +169,7 @@ def limits(found: Drawn, weights: Weights, values: Range, confidence: float = 0.
     lowest, highest = values.unseen(found.rate_SP[~np.isnan(found.rate_SP)])
     if lowest == highest:
         return None
-    below_B, above_B = (found.beside(weights.unseen_B, rate) for rate in (lowest, highest))
+    below_B, above_B = (found.beside(weights.unseen_B, rate, found.size) for rate in (lowest, highest))
     return between(below_B, above_B, confidence)
 
 
@@ -217,7 +228,11 @@ def _pair(middle: float, difference: float, values: Range) -> tuple[float, float
 
 
 def _apart(first: Drawn, second: Drawn, unseen_B: Floats, rates: tuple[float, float]) -> Floats:
-    return first.beside(unseen_B, rates[0]) - second.beside(unseen_B, rates[1])
+    apart = [
+        each.beside(unseen_B, rate, sqrt(each.size * each.mean_size))
+        for each, rate in zip((first, second), rates, strict=True)
+    ]
+    return apart[0] - apart[1]
 
 
 def curve_interval(

@@ -42,6 +42,11 @@ class OverSeeds:
         """How many patients contribute."""
         return 0 if self.drawn is None else self.drawn.patients
 
+    @property
+    def effective(self) -> float:
+        """How many patients of equal size would weigh as much."""
+        return 0.0 if self.drawn is None else self.drawn.effective
+
 
 @dataclass(frozen=True, slots=True)
 class SeedDifference:
