@@ -335,3 +335,20 @@ def test_an_absent_own_file_is_told_before_anything_runs(tmp_path: Path) -> None
         with pytest.raises(UnknownNameError, match=r"must be a readable file. Got .*gone\.py"):
             front.run(study, tmp_path / "out", assign=[], workers=0)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("raise SystemExit(0)", "must measure every case. Got SystemExit"),
+        ("return case.nothing", "must measure every case. Got AttributeError"),
+        ("return float('nan')", "must give a Ratio, a finite number or None. Got nan"),
+        ("return 'x'", "must give a Ratio, a finite number or None. Got 'x'"),
+        ("return 7.0", r"must lie in \[0, 1\]. Got 7; perhaps it needs a RANGE"),
+    ],
+)
+def test_a_metric_that_gives_no_number_is_one_sentence(tmp_path: Path, body: str, message: str) -> None:
+    head = '"""Mine."""\n\nUNIT, BETTER, LEVEL = "share", "higher", "case"\n\n\ndef measure(case, at, matching):\n'
+    (tmp_path / "mine.py").write_text(f"{head}    {body}\n")
+    with pytest.raises(InputError, match=f"Metric mine {message}"):
+        evaluated(tmp_path, metrics=(str(tmp_path / "mine.py"),))

@@ -53,8 +53,8 @@ class Certify(Frozen):
     """
 
     level: CertifiedLevel
-    miss_rate: float = Field(gt=0.0, lt=1.0)
-    confidence: float = Field(default=0.95, gt=0.0, lt=1.0)
+    miss_rate: float = Field(ge=0.0001, le=0.9999)
+    confidence: float = Field(default=0.95, ge=0.0001, le=0.9999)
     in_expectation: bool = False
     false_positives_per_scan: float | None = Field(default=None, ge=0.0)
     false_positive_ml_per_scan: float | None = Field(default=None, ge=0.0)
@@ -192,7 +192,7 @@ def certify(
             patients=hash_of_patients(losses),
             false_positives_per_scan=count,
             false_positive_ml_per_scan=volume_ml,
-            empty=_empty(wanted, count, volume_ml, at_floor=promise.level == lowest),
+            empty=_empty(wanted, count, volume_ml, at_floor=promise.level == lowest, at_top=promise.level == TOP),
         )
     return OperatingPoint(name, {None: promise.threshold}, "calibration", str(wanted), certificate, promise.reason)
 
@@ -285,17 +285,23 @@ def _promise(losses: list[Jumps], wanted: Certify, lowest: int) -> Promise:
     return confident(losses, wanted.miss_rate, wanted.confidence, lowest=lowest, of=of, all_or_nothing=whole)
 
 
-def _empty(wanted: Certify, count: float | None, volume_ml: float | None, *, at_floor: bool) -> str | None:
+def _empty(
+    wanted: Certify, count: float | None, volume_ml: float | None, *, at_floor: bool, at_top: bool
+) -> str | None:
     """Why a promise is worth nothing, None where it is worth something."""
     if at_floor:
         return "its threshold is the floor, the lowest from which anything is known"
+    if at_top:
+        return "its threshold is 1, at which only certain voxels are predicted"
     bounds = (
         (count, wanted.false_positives_per_scan, "false positives per scan"),
         (volume_ml, wanted.false_positive_ml_per_scan, "false-positive ml per scan"),
     )
     for known, most, unit in bounds:
-        if known is None and most is not None and most != inf and unit == "false positives per scan":
-            return "its false positives are not known so far down, below the floor of the candidates"
+        if known is None and most is not None and most != inf:
+            return f"its {unit} are not known: " + (
+                "below the floor no candidates are" if unit == "false positives per scan" else "there are only pixels"
+            )
         if known is not None and most is not None and known > most * (1.0 + 1e-9):
             return f"it costs {known:.4g} {unit}, more than the {most:g} that were stated"
     return None

@@ -61,6 +61,16 @@ def test_four_patients_who_all_got_worse_are_not_passed() -> None:
     assert (row["worse"], row["difference"], row["patients_needed"]) == (None, 1.0, 5)
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_arms_that_differ_a_little_on_two_patients_are_not_passed(level: Level) -> None:
+    # However small the difference at hand, nothing is known of a third patient.
+    many = "##..#..." * 8
+    arms = {"a": arm(*[BOTH * 8] * 2, reference=many), "b": arm(BOTH * 8, BOTH * 7 + LARGE, reference=many)}
+    row = judged(arms, Gate(level))["b"]
+    assert row["worse"] is None
+    assert row["upper_limit"] > 0.5
+
+
 def test_an_arm_that_got_better_passes() -> None:
     row = judged({"a": arm(*[NONE] * 12), "b": arm(*[BOTH] * 12)})["b"]
     assert (row["worse"], row["difference"], row["patients_needed"]) == (False, -1.0, None)
@@ -72,7 +82,7 @@ def test_an_arm_that_misses_every_lesion_of_thirty_patients_fails(level: Level) 
     row = result["arms"]["b"]
     assert (result["worse"], row["worse"], row["difference"], row["lower_limit"]) == (True, True, 1.0, 1.0)
     assert row["sentence"].startswith("b: worse. It misses 100.0% of the")
-    assert "0.95 confidence (margin +50.0%)" in row["sentence"]
+    assert "the difference is +100.0% (margin +50.0%): at least +100.0% by the bootstrap" in row["sentence"]
     back = judged({"b": arm(*[NONE] * 30), "a": arm(*[BOTH] * 30)}, Gate(level), against="b")["a"]
     assert (back["worse"], back["p"]) == (False, 1.0)
 
@@ -163,6 +173,7 @@ def test_seeds_that_differ_widen_the_limit() -> None:
         ({"margin": -0.1}, r"must be a rate in \[0, 1\)"),
         ({"margin": 2.0}, r"perhaps .02 for 2 points"),
         ({"detect": 0.0}, r"must be a rate in \(0, 1\]. Got 0"),
+        ({"margin": 0.5, "detect": 0.5}, r"together must lie below 1"),
         ({"confidence": 95.0}, r"must lie in \[.5, 1\). Got 95"),
     ],
 )

@@ -1,6 +1,7 @@
 """summary.json on a cohort small enough to be counted by hand, and the two tables."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from missrate.core.case import CaseStatistics
 from missrate.core.errors import InputError
+from missrate.core.quantise import TOP, level_of
 from missrate.core.types import Matching, OperatingPoint
 from missrate.evaluate.summary import summarise
 from missrate.evaluate.tables import cases_csv, lesions_csv
@@ -248,3 +250,16 @@ def test_a_metric_of_one_threshold_is_undefined_where_folds_have_several(tmp_pat
         None, "the folds have different thresholds, and this metric takes one (no measure_at)"
     )  # fmt: skip
     assert summary(cases, metrics=[str(own)])["metrics"]["largest"]["cohort"]["value"] == 2.0
+
+
+def test_a_threshold_below_a_raised_floor_has_curves_by_score() -> None:
+    # The candidates of one noisy scan are known from .7 upwards, and at .5, which was asked for: so is the unseen
+    # patient's, who has no floor.
+    noisy = case("##...", ".9...", "n")
+    high, half = (
+        replace(noisy.trees[0], lowest=level_of(low), highest=top) for low, top in ((0.7, TOP), (0.5, level_of(0.5)))
+    )
+    cases = [*(case("#.", "9.", f"c{i}") for i in range(3)), replace(noisy, trees=(high, half))]
+    metrics = summary(cases)["metrics"]
+    for name in ("froc_sensitivity", "froc_sensitivity_by_score", "lesion_average_precision_by_score"):
+        assert metrics[name]["cohort"]["ci95"] is not None

@@ -431,3 +431,10 @@ def test_a_reference_with_negative_values_is_refused_by_check_and_readers(tmp_pa
     np.save(tmp_path / "a.npy", -np.ones((3, 4, 5), np.int8))
     with pytest.raises(DataError, match=r"0 or more\. Got -1"):
         load_reference(npy, str(tmp_path / "a.npy"))
+
+
+def test_false_alarms_in_healthy_patients_count_whatever_their_number(tmp_path: Path) -> None:
+    # Nobody said what the lesion's number is: all references are empty.
+    high = {"a": 100 * lesion().astype(np.int16) * 3, "b": np.zeros(SHAPE, np.int16)}
+    summary = evaluate(tmp_path, {"a": np.zeros(SHAPE, np.uint8), "b": np.zeros(SHAPE, np.uint8)}, high)
+    assert summary["metrics"]["false_positives_per_scan"]["pooled"]["numerator"] == 1

@@ -17,7 +17,7 @@ from missrate.calibrate import Certify
 from missrate.cli import main
 from missrate.core import points, store
 from missrate.core.case import CaseStatistics
-from missrate.core.errors import ConfigError, InputError
+from missrate.core.errors import ConfigError, InputError, StoreError
 from missrate.core.quantise import level_of
 from missrate.core.types import CertifiedLevel, OperatingPoint
 from missrate.core.view import View
@@ -26,6 +26,7 @@ from missrate.study import config, front, scans, work
 from missrate.study.layout import Layout
 from missrate.study.plan import plan
 from missrate.study.points import read_patients
+from missrate.study.stages import write_index
 from tests.drawn import OVERLAP, case
 from tests.predict.test_run2d import bright
 from tests.readers.test_nifti import save
@@ -55,7 +56,7 @@ def calibrate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 def evaluation(folder: Path, cases: list[CaseStatistics], **about: Any) -> Path:
     for each in cases:
         files.save(folder / "statistics" / f"{each.case_id}.npz", each)
-    value = {"schema": summary.SCHEMA, "missing_predictions": [], "failed": []} | about
+    value = {"schema": summary.SCHEMA, "cases": len(cases), "missing_predictions": [], "failed": []} | about
     store.write_json(folder / "summary.json", value)
     return folder
 
@@ -78,7 +79,7 @@ def test_a_target_is_kept_and_the_costs_are_told(calibrate: Call, nineteen: Path
     # Nothing outside the lesions is predicted, so the lower lesion is found too.
     assert points.read(tmp_path / "point.json").thresholds == {None: 0.2}
     assert done.stdout.splitlines() == [
-        "calibrated: false_positives_per_scan <= 1 and false_positive_ml_per_scan <= 1, on 20 patients (19 with a "
+        "asked for: false_positives_per_scan <= 1 and false_positive_ml_per_scan <= 1, on 20 patients (19 with a "
         "lesion), 20 scans, 20 lesions",
         "threshold 0.2",
         "missed on these patients: 0 of 19 patients, 0 of 20 lesions, 0 of 20 lesion voxels",
@@ -105,7 +106,7 @@ def test_a_promise_is_told_in_sentences(calibrate: Call, nineteen: Path, tmp_pat
     assert (point.thresholds, point.certificate.n) == ({None: 0.5}, 19)
     # .86**19 = .0569, .85**19 = .0456: 36 rows from 15 to 50 %, and told every 35 / 4.
     assert done.stdout.splitlines() == [
-        "certified: patient_miss_rate <= 0.2 with confidence 0.95, on 20 patients (19 with a lesion), 20 scans, 20 "
+        "asked for: patient_miss_rate <= 0.2 with confidence 0.95, on 20 patients (19 with a lesion), 20 scans, 20 "
         "lesions",
         "threshold 0.5",
         "missed on these patients: 0 of 19 patients, 1 of 20 lesions, 1 of 20 lesion voxels",
@@ -294,14 +295,14 @@ def test_lists_of_patients(tmp_path: Path) -> None:
         (["--false-positives-per-scan", "-1", "--false-positive-ml-per-scan", "1"], "greater than or equal to 0"),
         (["--false-positives-per-scan", "nan", "--false-positive-ml-per-scan", "1"], "greater than or equal to 0"),
         (["--patient-miss-rate", "5"], "must lie in [0, 1]"),
-        (["--f-beta", "0"], "must be a positive number"),
+        (["--f-beta", "0"], "must lie in [.001, 1000]"),
         (["--certify", "patient"], "--certify must come with --miss-rate"),
         (["--miss-rate", "0.1"], "must come with --certify"),
         (["--confidence", "0.9"], "must come with --certify"),
         (["--in-expectation"], "must come with --certify"),
         ([*BOTH, "--in-expectation"], "must come with --certify"),
-        (["--certify", "patient", "--miss-rate", "1"], "less than 1"),
-        (["--certify", "voxel", "--miss-rate", "0.1", "--confidence", "1"], "less than 1"),
+        (["--certify", "patient", "--miss-rate", "1"], "less than or equal to 0.9999"),
+        (["--certify", "voxel", "--miss-rate", "0.1", "--confidence", "1"], "less than or equal to 0.9999"),
         ([*PATIENTS, *BOTH[:2]], "a bound on the count alone admits the map that calls everything one tumour"),
         ([*PATIENTS, "--f-beta", "1"], "Got --f-beta, --certify."),
         ([*BOTH, "--least-volume-ml", "-1"], "--least-volume-ml must lie in"),
@@ -575,3 +576,25 @@ def test_the_summary_shows_the_promise_and_what_lies_below_the_floor(tmp_path: P
     assert high.certificate is not None
     assert entry["operating_point"]["certificate"]["bound"] == high.certificate.bound
     assert entry["metrics"]["patient_miss_rate"]["pooled"]["value"] == 1.0
+
+
+def test_statistics_that_are_gone_or_of_another_case_are_named(written: list[Path], tmp_path: Path) -> None:
+    write_index(tmp_path / "statistics", [path.name for path in written])
+    assert len(work.load_statistics(written)) == 19
+    written[3].write_bytes(written[4].read_bytes())
+    with pytest.raises(StoreError, match=r"p3\.npz must be the file that was measured\. Got another file"):
+        work.load_statistics(written)
+    written[3].unlink()
+    with pytest.raises(StoreError, match=r"p3\.npz must be the file that was measured\. Got none"):
+        work.load_statistics(written)
+
+
+def test_a_promise_at_the_top_or_of_an_unknown_volume_is_empty() -> None:
+    top = room.certify(cohort([60_000] * 19), OVERLAP, Certify(level="patient", miss_rate=0.2), seen=None, name="c")
+    assert top.certificate is not None
+    assert top.certificate.empty == "its threshold is 1, at which only certain voxels are predicted"
+    pixels = [replace(each, voxel_ml=None) for each in cohort([30_000] * 19)]
+    wanted = Certify(level="patient", miss_rate=0.2, false_positive_ml_per_scan=1.0)
+    unknown = room.certify(pixels, OVERLAP, wanted, seen=None, name="c").certificate
+    assert unknown is not None
+    assert unknown.empty == "its false-positive ml per scan are not known: there are only pixels"

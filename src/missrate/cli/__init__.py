@@ -309,6 +309,10 @@ def compare(  # noqa: PLR0917 - typer calls it by name
     from missrate.study import side_by_side
 
     gate = Gate(level, margin, confidence, detect)
+    if not fail_if_worse and (gate != Gate() or underpowered != "refuse"):
+        raise ConfigError(
+            "--level, --margin, --detect, --confidence and --underpowered must come with --fail-if-worse. Got it not."
+        )
     if evaluations[0].endswith(".toml"):
         from missrate.study import front
 

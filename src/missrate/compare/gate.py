@@ -19,9 +19,8 @@ import numpy as np
 from missrate.compare.arms import Arm
 from missrate.compare.differences import Sums, over_both, seed_means, swap_test
 from missrate.core.errors import InputError
-from missrate.core.intervals import Weights
+from missrate.core.intervals import Weights, greatest_increase
 from missrate.core.resampling import PValue, draws_for, holm
-from missrate.core.seeds import seed_difference
 
 Level = Literal["voxel", "slice", "lesion", "patient"]
 HOW = (
@@ -39,8 +38,8 @@ class Gate:
     """What is asked: a miss rate, the margin (an absolute rate) that is still allowed, and the confidence.
 
     ``detect``: an arm passes only if an increase of so much beyond the margin is excluded.
-    Raises InputError for another level, a margin outside [0, 1), ``detect`` outside (0, 1] or a confidence outside
-    [.5, 1).
+    Raises InputError for another level, a margin outside [0, 1), ``detect`` outside (0, 1], both together of 1 or more,
+    or a confidence outside [.5, .999999].
     """
 
     level: Level = "lesion"
@@ -55,7 +54,12 @@ class Gate:
             raise InputError(f"The margin must be a rate in [0, 1). Got {self.margin:g}; perhaps .02 for 2 points.")
         if not 0.0 < self.detect <= 1.0:
             raise InputError(f"`detect` must be a rate in (0, 1]. Got {self.detect:g}; perhaps .1 for 10 points.")
-        if not 0.5 <= self.confidence < 1.0:
+        if self.margin + self.detect >= 1.0:
+            raise InputError(
+                "`margin` and `detect` together must lie below 1: no rate can increase by more. "
+                f"Got {self.margin:g} and {self.detect:g}."
+            )
+        if not 0.5 <= self.confidence <= 0.999999:
             raise InputError(f"The confidence must lie in [.5, 1). Got {self.confidence:g}; perhaps .95.")
 
     @property
@@ -115,9 +119,7 @@ def _judge(arm: Arm, against: Arm, weights: Weights, asked: Gate, *, seed: int, 
     if mine.estimate is None or theirs.estimate is None or mine.drawn is None or theirs.drawn is None or test is None:
         return None
     low = float(np.quantile(mine.drawn.ratio_b - theirs.drawn.ratio_b, asked.alpha))
-    # Both ends of the two-sided interval of 2c - 1 are one-sided limits of c; one patient alone excludes nothing.
-    room = seed_difference(mine, theirs, weights, 2.0 * asked.confidence - 1.0).interval
-    high = 1.0 if room is None else room.high
+    high = greatest_increase(mine.drawn, theirs.drawn, weights, mine.values, asked.confidence)
     patients = min(mine.patients, theirs.patients)
     return _Judged(mine.estimate, theirs.estimate, low, high, patients, _discordant(*sums), test)
 
@@ -182,9 +184,9 @@ def _sentence(
     verdict = "cannot tell" if worse is None else "worse" if worse else "not worse beyond noise"
     text = (
         f"{name}: {verdict}. It misses {each.arm:.1%} of the {UNITS[asked.level]}, {against} {each.against:.1%}; the "
-        f"difference {each.difference:+.1%} is at least {each.low:+.1%} and at most {each.high:+.1%}, each with "
-        f"{asked.confidence:.4g} confidence (margin {asked.margin:+.1%}), p = {p_holm:.3g} (one-sided label swap, "
-        "Holm)."
+        f"difference is {each.difference:+.1%} (margin {asked.margin:+.1%}): at least {each.low:+.1%} by the bootstrap "
+        f"with p = {p_holm:.3g} (one-sided label swap, Holm), and at most {each.high:+.1%} with {asked.confidence:.4g} "
+        "confidence where an unseen patient may be missed by it alone."
     )
     if worse is not None:
         return text

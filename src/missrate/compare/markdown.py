@@ -25,6 +25,8 @@ def table(value: Json) -> str:
     parts.append("\n".join([*value["answer"], *_ranked(value), *_pairs(value)]))
     if value.get("gate"):
         parts.append(_gate(value["gate"]))
+    if any("]*" in part for part in parts):
+        parts[0] += f"\n{FEW_SAID}."
     return "\n\n".join(parts)
 
 
@@ -33,7 +35,7 @@ def _head(value: Json) -> str:
         f"{value['cases']} cases, {value['patients']} patients, {value['lesions']} lesions.\n"
         "Miss rates of voxels, slices, lesions and patients, and the precision of voxels, in %; false positives (FP) "
         f"per scan.\nIn brackets 95 % intervals: {value['resamples']} resamples of patients; patients missed: "
-        f"Clopper-Pearson.\n{FEW_SAID}."
+        "Clopper-Pearson."
     )
 
 

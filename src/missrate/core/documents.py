@@ -209,6 +209,7 @@ class RuleForm(Document):
 class LackingForm(Document):
     """What calibrations read of ``summary.json``: the cases that have no statistics."""
 
+    cases: Count
     missing_predictions: list[str]
     failed: list[ReasonForm]
 

@@ -197,6 +197,17 @@ def difference_limits(
     return between(below_B, above_B, confidence)
 
 
+def greatest_increase(first: Drawn, second: Drawn, weights: Weights, values: Range, confidence: float) -> float:
+    """Return the one-sided upper limit of first minus second, beside an unseen patient on whom they differ by all.
+
+    The unseen patient is the worst there can be for the first and the best for the second: who claims that the first
+    is not worse must exclude that, however little the two differ on the patients at hand.
+    """
+    seen = np.concatenate([each.rate_SP[~np.isnan(each.rate_SP)] for each in (first, second)])
+    lowest, highest = values.unseen(seen)
+    return float(np.quantile(_apart(first, second, weights.unseen_B, (highest, lowest)), confidence))
+
+
 def _pooled(found: Drawn) -> float:
     """The ratio in the middle of all resamples."""
     return float(np.median(found.ratio_b))

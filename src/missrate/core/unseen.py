@@ -27,17 +27,19 @@ def unseen_cases(cases: Sequence[CaseStatistics]) -> tuple[CaseStatistics, CaseS
         return None
     count = round(sum(each**2 for each in lesions_of.values()) / total)
     largest = max(int(case.lesions.voxels.max(initial=1)) for case in cases)
-    floor = max(case.floor for case in cases)
     like = replace(cases[0], case_id=PATIENT, patient_id=PATIENT, distances=())
-    return _case(like, count, largest, floor, level=0), _case(like, count, largest, floor, level=TOP)
+    return _case(like, count, largest, level=0), _case(like, count, largest, level=TOP)
 
 
-def _case(like: CaseStatistics, count: int, voxels: int, floor: int, *, level: int) -> CaseStatistics:
-    """``count`` lesions of ``voxels`` each, every one a candidate of its own at ``level`` (0: there is none)."""
+def _case(like: CaseStatistics, count: int, voxels: int, *, level: int) -> CaseStatistics:
+    """``count`` lesions of ``voxels`` each, every one a candidate of its own up to ``level`` (0: there is none).
+
+    Its candidates are known at every level, so that the floors of the real cases alone count.
+    """
     rows = np.arange(count if level else 0, dtype=np.int32)
     peaks_L = np.full(count, level, np.uint16)
     tree = Tree(
-        lowest=floor,
+        lowest=1,
         highest=TOP,
         level=peaks_L[rows],
         until=np.zeros(rows.size, np.uint16),

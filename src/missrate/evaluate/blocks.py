@@ -6,6 +6,7 @@ Shapes: B resamples, P patients in sorted order.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf, isfinite
 from types import ModuleType
 from typing import Any
 
@@ -78,14 +79,37 @@ def shelf(wanted: Sequence[str] = (), tolerances_mm: Sequence[float] = (2.0,)) -
         module = catalog.load("metrics", name)
         if not getattr(module, "DEFAULT", True) and name not in wanted:
             continue
+        plain = _checked(own.stem(name), module) if own.is_own(name) else module.measure
         if not hasattr(module, "PARAMETER"):
-            result.append(Metric(own.stem(name), module, module.measure))
+            result.append(Metric(own.stem(name), module, plain))
             continue
         for tolerance_mm in tolerances_mm:
-            measure = partial(module.measure, **{module.PARAMETER: tolerance_mm})
+            measure = partial(plain, **{module.PARAMETER: tolerance_mm})
             result.append(Metric(f"{own.stem(name)}_{tolerance_mm:g}mm", module, measure))
     _require_own_names(result)
     return result
+
+
+def _checked(name: str, module: ModuleType) -> Callable[..., Any]:
+    """The ``measure`` of somebody's own file: whatever it does but give a number, a ratio or None is one sentence."""
+    values = range_of(module)
+
+    def measure(*given: Any, **options: Any) -> Any:
+        try:
+            found = module.measure(*given, **options)
+        except (Exception, SystemExit) as error:
+            raise InputError(f"Metric {name} must measure every case. Got {type(error).__name__}: {error}.") from error
+        number = found.value if isinstance(found, Ratio) else found
+        if number is not None and not (isinstance(number, int | float) and isfinite(number)):
+            raise InputError(f"Metric {name} must give a Ratio, a finite number or None. Got {found!r:.100}.")
+        low, high = (-inf if values.low is None else values.low), (inf if values.high is None else values.high)
+        if number is not None and not low <= number <= high:
+            raise InputError(
+                f"Metric {name} must lie in [{low:g}, {high:g}]. Got {number:g}; perhaps it needs a RANGE."
+            )
+        return found
+
+    return measure
 
 
 def needs_surfels(wanted: Sequence[str]) -> bool:

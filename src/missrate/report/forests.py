@@ -67,8 +67,7 @@ def bands(material: Material) -> Drawing:
     read = (
         "Lesion miss rate of the lesions in each band of diameter (sphere of equal volume), at each arm's primary "
         f"operating point; bar: 95 % interval from {_resampled(material)}. Left is better, but not in the last panel: "
-        "it says what the miss rates cost. Wide bars mean few lesions, or lesions in few patients; where nothing or "
-        "everything was missed the bar has no width, since resamples cannot differ, and that is no certainty."
+        "it says what the miss rates cost. Wide bars mean few lesions, or lesions in few patients."
         f"{_zoomed(material)}"
     )
     svg = "" if empty else _forest(material, panels, "bands")

@@ -27,7 +27,7 @@ class SplitConfig(Frozen):
 
     source: str
     parts: dict[str, float] | None = None
-    folds: int | None = Field(default=None, ge=2)
+    folds: int | None = Field(default=None, ge=2, le=1000)
     file: Path | None = None
     seed: int = 0
 

@@ -82,6 +82,10 @@ class ArmConfig(Frozen):
         return self.predictions.get(source) if isinstance(self.predictions, dict) else self.predictions
 
 
+USUAL = Target(false_positives_per_scan=2.0, false_positive_ml_per_scan=20.0)
+"""What a threshold may cost where a study does not say it."""
+
+
 class EvaluateConfig(Frozen):
     """``against`` is the reference arm of all comparisons (default: the first evaluated arm).
 
@@ -89,18 +93,18 @@ class EvaluateConfig(Frozen):
     columns of the source's ``patients`` table.
     """
 
-    target: Target = Target(false_positives_per_scan=2.0, false_positive_ml_per_scan=20.0)
+    target: Target = USUAL
     certify: Certify | None = None
-    thresholds: tuple[float, ...] = (0.5,)
+    thresholds: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(0.5,), min_length=1)
     iou_minimum: float = Field(default=0.1, gt=0, le=1)
     point_rule: bool = False
-    least_volume_ml: float = Field(default=0.0, ge=0)
+    least_volume_ml: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     floor: float = Field(default=0.01, gt=0, le=1)
     against: str | None = None
-    resamples: int = Field(default=2000, ge=100)
+    resamples: int = Field(default=2000, ge=100, le=1_000_000)
     null_arms: bool | tuple[Literal["nothing", "everything", "location_prior"], ...] = True
     metrics: tuple[str, ...] = ()
-    tolerances_mm: tuple[float, ...] = (2.0,)
+    tolerances_mm: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = (2.0,)
     subgroups: tuple[str, ...] = ()
     missing: Literal["fail", "as-misses"] = "fail"
 

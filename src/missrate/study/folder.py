@@ -30,7 +30,7 @@ from missrate.study.sources import LARDER, opened
 from missrate.study.work import load_statistics
 
 ABOUT = "missrate/evaluated/1"
-EVERYTHING = tuple(range(1, 256))
+EVERYTHING = tuple(range(1, 65_536))
 """What is lesion where all references are empty, so that nobody said it: whatever is predicted is a false alarm."""
 RESULTS = ("summary.json", "lesions.csv", "cases.csv")
 
@@ -72,8 +72,10 @@ class Request:
         return matching_rules(self.least_volume_ml, self.iou_minimum, point=self.point_rule)
 
     def points(self) -> list[OperatingPoint]:
-        """The operating point that was chosen elsewhere, then the fixed thresholds."""
+        """The operating point that was chosen elsewhere, then the fixed thresholds. Raises InputError without one."""
         chosen = [] if self.operating_point is None else [point_files.read(self.operating_point)]
+        for point in chosen:
+            point_files.only_threshold(point)  # one without a threshold measures nothing
         return [*chosen, *(OperatingPoint(f"{t:g}", {None: t}, "fixed") for t in self.thresholds)]
 
     def declared(self) -> list[int]:

@@ -48,12 +48,12 @@ class Request:
             )
         for name, value, most in (
             ("--patient-miss-rate", self.patient_miss_rate, 1.0),
-            ("--least-volume-ml", self.least_volume_ml, inf),
+            ("--least-volume-ml", self.least_volume_ml, 1e6),
         ):
             if value is not None and not 0.0 <= value <= most:
                 raise ConfigError(f"{name} must lie in [0, {most:g}]. Got {value:g}.")
-        if self.f_beta is not None and not 0.0 < self.f_beta < inf:
-            raise ConfigError(f"--f-beta must be a positive number. Got {self.f_beta:g}.")
+        if self.f_beta is not None and not 0.001 <= self.f_beta <= 1000.0:
+            raise ConfigError(f"--f-beta must lie in [.001, 1000]. Got {self.f_beta:g}.")
 
 
 def target_of(
@@ -150,6 +150,11 @@ def _load(evaluation: Path) -> tuple[list[CaseStatistics], list[str]]:
     cases = load_statistics(sorted(folder.glob("*.npz")))
     if not cases:
         raise InputError(f"{evaluation} must hold the statistics of at least one case. Got none.")
+    if len(cases) != about["cases"]:
+        raise InputError(
+            f"{folder} must hold the statistics of the {about['cases']} cases of the summary beside it. Got "
+            f"{len(cases)}; perhaps evaluate again."
+        )
     return cases, sorted(named - {case.case_id for case in cases})
 
 
@@ -214,7 +219,7 @@ def _told(point: OperatingPoint, facts: dict[str, Any], absent: list[str]) -> st
         f"{facts['lesions']} lesions"
     )
     threshold = point.thresholds[None]
-    lines = [f"{point.name}: {point.target}, on {who}"]
+    lines = [f"asked for: {point.target}, on {who}"]
     lines += [f"without a prediction, and left out: {_some(absent)}"] if absent else []
     if threshold is None:
         reason = point.reason or "no threshold was admissible"

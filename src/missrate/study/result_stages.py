@@ -1,5 +1,6 @@
 """Stages that make results: evaluate, calibrate, summarise, compare, report."""
 
+from math import isfinite
 from pathlib import Path
 
 from missrate import compare as comparing
@@ -16,7 +17,7 @@ from missrate.evaluate.summary import ALL
 from missrate.prepare.patients import column
 from missrate.readers._detect import source_of
 from missrate.study import budgets, climb, estimate, leak, work
-from missrate.study.config import NULL_ARMS
+from missrate.study.config import NULL_ARMS, USUAL
 from missrate.study.layout import Fold, Layout
 from missrate.study.stages import INDEX, IndexForm, Stage, arguments, batched, write_index
 
@@ -162,8 +163,8 @@ def compare(layout: Layout, arms: list[str]) -> Stage:
             matching=layout.matchings[0],
             resamples=settings.resamples,
             seed=layout.study.partition.seed,
-            fp_per_scan=_bounds(settings.target.false_positives_per_scan),
-            fp_ml_per_scan=_bounds(settings.target.false_positive_ml_per_scan),
+            fp_per_scan=_bounds(settings.target.false_positives_per_scan, USUAL.false_positives_per_scan),
+            fp_ml_per_scan=_bounds(settings.target.false_positive_ml_per_scan, USUAL.false_positive_ml_per_scan),
             subgroups=_subgroups(layout, {path.stem for path in layout.statistics_files(against, "test")}),
             unequal=unequal,
         )
@@ -258,9 +259,13 @@ def _run_of(layout: Layout, name: str) -> str | None:
     return None if arm is None or arm.predictions is not None else arm.run or name
 
 
-def _bounds(target: float) -> tuple[float, ...]:
-    """Where arms are compared at matched false positives: the target itself first, a quarter of it, four times it."""
-    return target, target / 4, target * 4
+def _bounds(target: float, usual: float) -> tuple[float, ...]:
+    """Where arms are compared at matched false positives: the target itself first, a quarter of it, four times it.
+
+    A target without a bound matches nothing: then at the ``usual`` one.
+    """
+    bound = target if isfinite(target) else usual
+    return bound, bound / 4, bound * 4
 
 
 def _said(layout: Layout, name: str, what: str, wanted: set[str]) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ from missrate.core import points as point_files
 from missrate.core.admissible import level_at
 from missrate.core.case import CaseStatistics
 from missrate.core.crop import Crop, union
-from missrate.core.errors import DataError, InputError, ProvenanceError
+from missrate.core.errors import DataError, InputError, ProvenanceError, StoreError
 from missrate.core.grid import Grid
 from missrate.core.quantise import level_of, threshold_of
 from missrate.core.recipe import Recipe
@@ -397,9 +397,26 @@ def _known(point: OperatingPoint, cases: list[CaseStatistics]) -> OperatingPoint
 def load_statistics(paths: list[Path]) -> list[CaseStatistics]:
     """Statistics in the order of their paths; those of failed cases are absent.
 
-    A map of whole numbers among probabilities (nothing found at all, say) is one of them, not a mask.
+    A map of whole numbers among probabilities (nothing found at all, say) is one of them, not a mask. Raises StoreError
+    for files that are not those which the stage that wrote them named in its index.
     """
+    _require_indexed(paths)
     cases = [files.load(path) for path in paths if path.exists()]
     if any(case.kind == "probability" for case in cases):
         return [replace(case, kind="probability") if case.kind == "mask" else case for case in cases]
     return cases
+
+
+def _require_indexed(paths: list[Path]) -> None:
+    """A file that is gone, or another one in its place, would change every number without a word."""
+    for folder in {path.parent for path in paths}:
+        if not (folder / "index.json").exists():
+            continue
+        known = store.read_json(folder / "index.json", "missrate/index/1")["files"]
+        for path in (path for path in paths if path.parent == folder and path.name in known):
+            if not path.exists() or store.hash_file(path) != known[path.name]:
+                found = "another file" if path.exists() else "none"
+                raise StoreError(
+                    f"{path} must be the file that was measured. Got {found}; perhaps remove {folder.name}/index.json, "
+                    "and run again."
+                )
