@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from missrate.compare.arms import Run
 from missrate.core.admissible import admissible, at_most_ml
 from missrate.core.case import CaseStatistics
-from missrate.core.intervals import AMOUNT, COUNT, SHARE, Interval, Range, Weights, ratio_interval
+from missrate.core.intervals import AMOUNT, COUNT, FEW, SHARE, Interval, Range, Weights, ratio_interval
 from missrate.core.matching import voxel_counts
 from missrate.core.pooling import Term, pooled
 from missrate.core.quantise import TOP, threshold_of
@@ -190,6 +190,7 @@ def _share_block(
     return {
         "value": None if total == 0.0 else float(numerator.sum()) / total,
         "ci95": None if interval is None else [interval.low, interval.high],
+        "few_patients": int((denominator != 0.0).sum()) < FEW,
     }
 
 

@@ -220,12 +220,18 @@ def _matched(row: Json) -> Cell:
         costs += f", {amount(row['false_positive_ml_per_scan'])} ml"
     if block["value"] is None:
         return Cell("undefined (all)", (costs,), "undefined")
-    interval = "no interval" if block["ci95"] is None else f"{share(block['ci95'][0])}–{share(block['ci95'][1])}"
+    interval = (
+        "no interval" if block["ci95"] is None else f"{share(block['ci95'][0])}–{share(block['ci95'][1])}{mark(block)}"
+    )
     return Cell(share(block["value"]), (interval, costs))
 
 
 def _costing(block: Json | None) -> Cell:
     if block is None or block["value"] is None:
         return Cell("undefined (all)", ("no millimetres",), "undefined")
-    interval = "no interval" if block["ci95"] is None else f"{amount(block['ci95'][0])}–{amount(block['ci95'][1])}"
+    interval = (
+        "no interval"
+        if block["ci95"] is None
+        else f"{amount(block['ci95'][0])}–{amount(block['ci95'][1])}{mark(block)}"
+    )
     return Cell(amount(block["value"]), (interval,))
