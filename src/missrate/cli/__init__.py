@@ -116,7 +116,12 @@ _until("report", "Draw the report of a study.")
 def predict(  # noqa: PLR0917 - typer calls it by name
     run: Annotated[Path, typer.Argument(help="A run (folder with weights.safetensors), or a study file.")],
     scans: Annotated[list[Path] | None, typer.Argument(help="NIfTI scans.")] = None,
-    out: Out = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the masks of new scans (default: predictions); of a study file: where the study lives."
+        ),
+    ] = None,
     threshold: Annotated[float | None, typer.Option(help="Of the mask beside the probability (default .5).")] = None,
     operating_point: Annotated[Path | None, typer.Option(help="Instead: a point that calibrate wrote.")] = None,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Execute the files that the run names.")] = False,
@@ -144,7 +149,9 @@ def evaluate(  # noqa: PLR0917 - typer calls it by name
     study: Annotated[Path | None, typer.Argument(help="A study file; or give two folders.")] = None,
     reference: Annotated[Path | None, typer.Option(help="Folder of reference maps.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="Folder of masks, probabilities or candidates.")] = None,
-    out: Out = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results of two folders; of a study file: where the study lives.")
+    ] = None,
     lesion_label: Annotated[int | None, typer.Option(help="Default: the only non-zero value.")] = None,
     prediction_label: Annotated[
         int | None, typer.Option(help="Default: as their dataset.json says, else the lesion label.")
@@ -173,7 +180,9 @@ def evaluate(  # noqa: PLR0917 - typer calls it by name
         typer.echo(front.run(study, out, assign=[], workers=workers, room="evaluate"))
         return
     if reference is None or predictions is None or out is None:
-        raise ConfigError("evaluate must get a study file, or --reference, --predictions and --out. Got less.")
+        given = {"--reference": reference, "--predictions": predictions, "--out": out}
+        lacking = " and ".join(name for name, value in given.items() if value is None)
+        raise ConfigError(f"evaluate must get a study file, or --reference, --predictions and --out. Got no {lacking}.")
     from missrate.study import folder
 
     request = folder.Request(
@@ -279,7 +288,12 @@ def compare(  # noqa: PLR0917 - typer calls it by name
         typer.Argument(help="A study file, or folders that evaluate wrote: FOLDER, NAME=FOLDER, NAME=SEED1,SEED2."),
     ],
     against: Annotated[str | None, typer.Option(help="The reference arm: name or folder (default: the first).")] = None,
-    out: Out = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for comparison.json (default: none is written); of a study file: where the study lives."
+        ),
+    ] = None,
     fail_if_worse: Annotated[
         bool,
         typer.Option(
