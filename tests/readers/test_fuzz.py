@@ -3,7 +3,6 @@
 import gzip
 import logging
 import random
-import signal
 import struct
 import subprocess
 import sys
@@ -11,9 +10,7 @@ import tracemalloc
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import nibabel as nib
 import numpy as np
@@ -23,6 +20,7 @@ from isal import isal_zlib
 from missrate.core.errors import DataError
 from missrate.core.types import Scan
 from missrate.readers import _files, nifti
+from tests.fuzz.attempt import in_time
 from tests.readers.test_nifti import AFFINE
 
 VALUES = np.random.default_rng(0).integers(0, 3, (5, 4, 3))
@@ -42,22 +40,6 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.CRITICAL + 1)
     yield
     logger.setLevel(level)
-
-
-@contextmanager
-def in_time(seconds: float) -> Iterator[None]:
-    """A hang is a failure."""
-
-    def ring(_: int, __: FrameType | None) -> None:
-        raise AssertionError(f"it hung for {seconds} seconds")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def of_kind(kind: str, affine: np.ndarray = TURNED) -> bytes:

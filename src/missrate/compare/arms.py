@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from missrate.core import catalog, matching
 from missrate.core.admissible import level_at
 from missrate.core.case import CaseStatistics
-from missrate.core.errors import InputError, UnknownNameError
+from missrate.core.errors import InputError, UnknownNameError, some
 from missrate.core.intervals import Range, range_of
 from missrate.core.pooling import PerPatient, Term, pooled
 from missrate.core.sweep import Sweep, sweep
@@ -249,11 +249,11 @@ def _require_same_cases(run: Run, against: Run) -> None:
         raise InputError(f"Every case must come once. Got one twice in arm {run.name}.")
     differ = sorted(mine.keys() ^ wanted.keys())
     if differ:
-        raise InputError(f"All arms must hold the same cases. {run.name} and {against.name} differ in {_some(differ)}.")
+        raise InputError(f"All arms must hold the same cases. {run.name} and {against.name} differ in {some(differ)}.")
     differ = sorted(key for key in mine if not _same_reference(mine[key], wanted[key]))
     if differ:
         names = f"{run.name} and {against.name}"
-        raise InputError(f"All arms must have the same reference. {names} differ in {_some(differ)}.")
+        raise InputError(f"All arms must have the same reference. {names} differ in {some(differ)}.")
 
 
 def _same_reference(a: CaseStatistics, b: CaseStatistics) -> bool:
@@ -266,7 +266,3 @@ def _same_reference(a: CaseStatistics, b: CaseStatistics) -> bool:
         and np.array_equal(a.lesions.voxels, b.lesions.voxels)
         and np.array_equal(a.lesions.centre_XYZ, b.lesions.centre_XYZ)
     )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -13,10 +13,17 @@ MissrateError
 """
 
 import re
+from collections.abc import Iterable
 
 MOST_CHARACTERS = 2000
 LONGEST_WORD = 300
 """A message names files and values; beyond these lengths it would hold them."""
+
+
+def some(names: Iterable[str]) -> str:
+    """Return the first five names in their order and how many there are, for a message; "none (0 in all)"."""
+    every = list(names)
+    return f"{', '.join(every[:5]) or 'none'} ({len(every)} in all)"
 
 
 class MissrateError(Exception):

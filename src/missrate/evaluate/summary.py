@@ -7,7 +7,7 @@ from typing import Any
 
 from missrate.core.admissible import level_at
 from missrate.core.case import CaseStatistics
-from missrate.core.errors import InputError
+from missrate.core.errors import InputError, some
 from missrate.core.quantise import level_of, threshold_of
 from missrate.core.sweep import common_floor
 from missrate.core.types import Matching, OperatingPoint
@@ -116,7 +116,7 @@ def _below_floor(cases: Sequence[CaseStatistics], asked: int) -> list[dict[str, 
         said.append(
             f"{len(low)} of {len(cases)} scans have no probability as high as the floor {threshold_of(asked):g} "
             f"(at most {threshold_of(highest):.3g}): their candidates are known from {threshold_of(known):.3g} upwards "
-            f"and count in curves from {threshold_of(common):.3g} upwards: {_some([case.case_id for case, _ in low])}"
+            f"and count in curves from {threshold_of(common):.3g} upwards: {some([case.case_id for case, _ in low])}"
         )
     peaks = {case.case_id: case.lesion_peak[(case.lesion_peak > 0) & (case.lesion_peak < common)] for case in scored}
     within = {case_id: levels for case_id, levels in peaks.items() if levels.size}
@@ -124,7 +124,7 @@ def _below_floor(cases: Sequence[CaseStatistics], asked: int) -> list[dict[str, 
         said.append(
             f"{sum(levels.size for levels in within.values())} lesions have a highest probability above 0 and below "
             f"{threshold_of(common):.3g}, so that curves count them as found at no threshold (lesions.csv has it; "
-            f"perhaps a lower floor): {_some(list(within))}"
+            f"perhaps a lower floor): {some(list(within))}"
         )
     return [{"case_id": ALL, "warning": text} for text in said]
 
@@ -133,11 +133,6 @@ def _highest(case: CaseStatistics) -> int:
     """The highest level of a case; of candidates without voxels that of the highest one."""
     levels = (case.slice_peak, case.lesion_peak, case.trees[0].peak)
     return max(int(each.max(initial=0)) for each in levels)
-
-
-def _some(names: list[str]) -> str:
-    """The first five, and how many there are."""
-    return f"{', '.join(names[:5])} ({len(names)} in all)"
 
 
 def _levels(cohort: Cohort, point: OperatingPoint) -> list[int] | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from missrate import split as splitting
 from missrate.core.config import fingerprint
-from missrate.core.errors import ConfigError, InputError, MissrateError
+from missrate.core.errors import ConfigError, InputError, MissrateError, some
 from missrate.core.recipe import Recipe
 from missrate.core.types import Entry
 from missrate.evaluate.blocks import shelf
@@ -92,13 +92,9 @@ def _predicted(arm: ArmConfig, name: str, entries: list[Entry]) -> None:
     predicted = {entry.case_id for entry in source_of(folder, arm.reader).entries()}
     if not predicted & {entry.case_id for entry in entries}:
         raise ConfigError(
-            f"Predictions of arm {arm.name!r} must be named as the cases of {name}. Got {_some(predicted)} for "
-            f"{_some({entry.case_id for entry in entries})}."
+            f"Predictions of arm {arm.name!r} must be named as the cases of {name}. Got {some(sorted(predicted))} for "
+            f"{some(sorted(entry.case_id for entry in entries))}."
         )
-
-
-def _some(names: set[str]) -> str:
-    return f"{', '.join(sorted(names)[:3]) or 'none'} ({len(names)} in all)"
 
 
 def _splits(study: StudyConfig) -> Iterator[Callable[[], None]]:
