@@ -17,6 +17,7 @@ import torch
 
 from missrate.core import catalog, points, store, viewed
 from missrate.core.config import override, read_toml
+from missrate.core.documents import Document
 from missrate.core.errors import ConfigError, InputError, MissrateError, StoreError
 from missrate.core.grid import Grid
 from missrate.core.recipe import Recipe
@@ -104,6 +105,16 @@ def test_an_operating_point_of_wrong_thresholds(thresholds: object, tmp_path: Pa
     store.write_json(tmp_path / "p.json", value | {"reason": None, "thresholds": thresholds})
     with pytest.raises(StoreError, match="thresholds"):
         points.read(tmp_path / "p.json")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_numbers_that_are_none(number: str, tmp_path: Path) -> None:
+    class Form(Document):
+        floor: float
+
+    (tmp_path / "p.json").write_text(f'{{"floor": {number}}}')
+    with pytest.raises(StoreError, match="floor: Input should be a finite number"):
+        store.read_json(tmp_path / "p.json", form=Form)
 
 
 def statistics(folder: Path, **changes: object) -> Path:

@@ -100,7 +100,13 @@ BAD_CSV = {
 @pytest.mark.parametrize("text", BAD_CSV.values(), ids=BAD_CSV.keys())
 def test_what_is_no_table_of_places_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "s.csv").write_text(text)
-    with pytest.raises(ValueError, match="must"):
+    with pytest.raises(ConfigError, match="must"):
+        split.resolved(SplitConfig(source="s", file=Path("s.csv")), tmp_path)
+
+
+def test_parts_without_a_test_patient_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text(BAD_CSV["no test"])
+    with pytest.raises(ConfigError, match=r"s\.csv: parts must give test at least one patient"):
         split.resolved(SplitConfig(source="s", file=Path("s.csv")), tmp_path)
 
 

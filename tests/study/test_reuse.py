@@ -119,7 +119,14 @@ def test_a_case_without_prediction_leaves_nothing_behind(request_: Request, meas
     assert measured(replace(request_, missing="as-misses")) == ["c"]
 
 
-@pytest.mark.parametrize("harm", ["cut", "gone", "schema", "key", "failed"])
+EDITED: dict[str, tuple[str, object]] = {
+    "numbers": ("numbers", "x"),
+    "case_id": ("case_id", 5),
+    "other": ("case_id", "b"),
+}
+
+
+@pytest.mark.parametrize("harm", ["cut", "gone", "schema", "key", "numbers", "case_id", "other", "failed"])
 def test_what_is_no_whole_result_is_measured_again(
     request_: Request, measured: Evaluate, harm: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -135,6 +142,9 @@ def test_what_is_no_whole_result_is_measured_again(
         expected = list(CASES)
     elif harm == "key":
         about.write_text(json.dumps({k: v for k, v in json.loads(about.read_text()).items() if k != "key"}))
+    elif harm in EDITED:
+        name, value = EDITED[harm]
+        about.write_text(json.dumps(json.loads(about.read_text()) | {name: value}))
     else:
         save(tmp_path / "predicted" / "a.nii.gz", 4, spacing=2.0)
         assert measured(request_) == ["a"]

@@ -85,7 +85,8 @@ def _sentence(kind: type[BaseModel], fault: Any, where: str) -> str:
     if fault["type"] == "missing":
         return f"{where}: {place!r} must be given"
     got = "" if isinstance(fault["input"], dict) else f" Got {fault['input']!r}."
-    return f"{where}: {place or 'it'}: {fault['msg'].removeprefix('Value error, ')}.{got}".replace("..", ".")
+    at = f"{where}: {place}" if place else where
+    return f"{at}: {fault['msg'].removeprefix('Value error, ')}.{got}".replace("..", ".")
 
 
 def _known_keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -19,9 +19,9 @@ Row4 = Annotated[list[float], Field(min_length=4, max_length=4)]
 
 
 class Document(BaseModel):
-    """The base of all forms: nothing is converted, and what the form does not name is allowed."""
+    """The base of all forms: nothing is converted, no number is nan or infinite, and further keys are allowed."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
 def require_form(path: Path, value: Any, form: type[Document]) -> None:
@@ -156,7 +156,7 @@ class ReasonForm(NoteForm):
 class CertificateForm(Document):
     """``types.Certificate``, which knows no further keys."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     level: Literal["patient", "lesion", "voxel"]
     miss_rate: float

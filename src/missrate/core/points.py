@@ -54,19 +54,15 @@ def from_json(value: dict[str, Any], *, where: str = "An operating point") -> Op
     if value.get("schema") != SCHEMA:
         raise StoreError(f"{where} must have schema {SCHEMA}. Got {value.get('schema')!r}; calibrate again.")
     require_form(Path(where), value, PointFileForm)
-    try:
-        thresholds = {None if fold == "all" else int(fold): t for fold, t in value["thresholds"].items()}
-        promised = value["certificate"]
-        return OperatingPoint(
-            value["name"],
-            thresholds,
-            value["chosen_on"],
-            value["target"],
-            None if promised is None else certificate_of(promised, where=where),
-            value["reason"],
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{where} must be as missrate wrote it. Got: {error!r}; calibrate again.") from error
+    promised = value["certificate"]
+    return OperatingPoint(
+        value["name"],
+        {None if fold == "all" else int(fold): t for fold, t in value["thresholds"].items()},
+        value["chosen_on"],
+        value["target"],
+        None if promised is None else certificate_of(promised, where=where),
+        value["reason"],
+    )
 
 
 def certificate_of(value: Any, *, where: str = "A certificate") -> Certificate:

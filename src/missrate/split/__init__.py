@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from missrate.core import store
-from missrate.core.config import Frozen
+from missrate.core.config import Frozen, parse
 from missrate.core.documents import BurdensForm
 from missrate.core.errors import ConfigError, ProvenanceError
 from missrate.core.seed import generator
@@ -61,7 +61,8 @@ def resolved(config: SplitConfig, folder: Path) -> SplitConfig:
     if config.folds not in (None, found.folds):
         raise ConfigError(f"[split] folds must be those of {path}. Got {config.folds} and {found.folds}.")
     # Validated anew: parts without a test patient are no split.
-    return SplitConfig(source=config.source, file=path, folds=found.folds, parts=found.parts(), seed=config.seed)
+    values = {"source": config.source, "file": path, "folds": found.folds, "parts": found.parts(), "seed": config.seed}
+    return parse(SplitConfig, values, where=str(path))
 
 
 def split(manifest_path: Path, config: SplitConfig, out: Path) -> None:

@@ -11,8 +11,8 @@ from missrate.core import catalog, foreign, own, store
 from missrate.core import points as point_files
 from missrate.core.case import CaseStatistics
 from missrate.core.crop import Crop
-from missrate.core.documents import Document, ReasonForm
-from missrate.core.errors import DataError, InputError, ProvenanceError
+from missrate.core.documents import ReasonForm
+from missrate.core.errors import DataError, InputError, ProvenanceError, some
 from missrate.core.grid import Grid, axcodes
 from missrate.core.intervals import FEW_SAID, mark
 from missrate.core.quantise import level_of
@@ -33,14 +33,6 @@ ABOUT = "missrate/evaluated/1"
 EVERYTHING = tuple(range(1, 65_536))
 """What is lesion where all references are empty, so that nobody said it: whatever is predicted is a false alarm."""
 RESULTS = ("summary.json", "lesions.csv", "cases.csv")
-
-
-class AboutForm(Document):
-    """What is noted beside the statistics of a case."""
-
-    warning: str | None
-    reference: str
-    predictions: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +106,8 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
     predicted = {entry.case_id: str(entry.label) for entry in predictions.entries()}
     if not predicted.keys() & {entry.case_id for entry in entries} and not predictions.absent_is_empty:
         raise InputError(
-            f"Predictions must be named as the references. Got {_some(sorted(predicted))} for "
-            f"{_some([entry.case_id for entry in entries])}."
+            f"Predictions must be named as the references. Got {some(sorted(predicted))} for "
+            f"{some([entry.case_id for entry in entries])}."
         )
     with store.lock(request.out):
         folder = request.out / "statistics"
@@ -284,7 +276,7 @@ def _finish(
     missing = [entry.case_id for entry in entries if entry.case_id not in predicted | known]
     extra = sorted(predicted.keys() - {entry.case_id for entry in entries})
     cases = load_statistics([folder / f"{entry.case_id}.npz" for entry in entries])
-    about = [store.read_json(folder / f"{case.case_id}.json", ABOUT, AboutForm) for case in cases]
+    about = [store.read_json(folder / f"{case.case_id}.json", ABOUT, reuse.AboutForm) for case in cases]
     _require_usable(request, entries, cases, failed=failed, missing=missing)
     points, matchings = request.points(), request.matchings()
     _require_other_patients(points, cases)
@@ -387,11 +379,6 @@ def _row(name: str, average: str, block: dict[str, Any]) -> str:
     missed = block.get("misses_left_out")
     why = f"  ({block['reason']})" if value is None and "reason" in block else ""
     return row.rstrip() + why + (f"  ({missed} misses left out)" if missed else "")
-
-
-def _some(names: list[str]) -> str:
-    """The first five, and how many there are."""
-    return f"{', '.join(names[:5]) or 'none'} ({len(names)} in all)"
 
 
 def _hash(location: str | None) -> str:

@@ -11,10 +11,9 @@ from missrate.core import points, store
 from missrate.core.case import CaseStatistics
 from missrate.core.config import parse
 from missrate.core.documents import LackingForm
-from missrate.core.errors import ConfigError, InputError
+from missrate.core.errors import ConfigError, InputError, some
 from missrate.core.matching import outcome, voxel_counts
 from missrate.core.quantise import level_of
-from missrate.core.sweep import common_floor
 from missrate.core.types import Certificate, Matching, OperatingPoint, Ratio
 from missrate.evaluate import summary
 from missrate.study.work import load_statistics
@@ -163,13 +162,13 @@ def _choose(
 ) -> OperatingPoint:
     if request.certify is not None:
         if absent:  # who could not be predicted would silently be left out of the promise
-            reason = f"not certifiable without predictions of {_some(absent)}"
+            reason = f"not certifiable without predictions of {some(absent)}"
             return OperatingPoint("certified", {None: None}, "calibration", str(request.certify), reason=reason)
         return calibrate.certify(cases, matching, request.certify, seen=seen, name="certified")
     point = _plain(cases, matching, request)
     used = sorted({case.patient_id for case in cases} & (seen or set()))
     if used and point.thresholds[None] is not None:
-        point = replace(point, reason=f"the model was trained or selected on {_some(used)}")
+        point = replace(point, reason=f"the model was trained or selected on {some(used)}")
     return point
 
 
@@ -201,15 +200,14 @@ def _facts(cases: list[CaseStatistics], matching: Matching, point: OperatingPoin
     facts["reference_voxels"] = sum(v.true_positives + v.false_negatives for v in voxels)
     outside, healthy = sum(v.false_positives for v in voxels), sum(v.true_negatives for v in voxels)
     facts["share_of_other_voxels"] = Ratio(outside, outside + healthy).value
-    known_ml = [v.false_positives * c.voxel_ml for v, c in zip(voxels, cases, strict=True) if c.voxel_ml is not None]
-    facts["false_positive_ml_per_scan"] = sum(known_ml) / len(cases) if len(known_ml) == len(cases) else None
-    if level < common_floor(cases):  # a promise about voxels may lie below the candidates that are known
+    count, facts["false_positive_ml_per_scan"] = calibrate.cost(cases, matching, level)
+    if count is None:  # a promise about voxels may lie below the candidates that are known
         return facts
     outcomes = [outcome(case, level, matching) for case in cases]
     found = {case.patient_id for case, each in zip(cases, outcomes, strict=True) if each.found.any()}
     facts["missed_patients"] = len(sick - found)
     facts["missed_lesions"] = int(sum((~each.found).sum() for each in outcomes))
-    facts["false_positives_per_scan"] = sum(each.false_positives for each in outcomes) / len(cases)
+    facts["false_positives_per_scan"] = count
     return facts
 
 
@@ -220,7 +218,7 @@ def _told(point: OperatingPoint, facts: dict[str, Any], absent: list[str]) -> st
     )
     threshold = point.thresholds[None]
     lines = [f"asked for: {point.target}, on {who}"]
-    lines += [f"without a prediction, and left out: {_some(absent)}"] if absent else []
+    lines += [f"without a prediction, and left out: {some(absent)}"] if absent else []
     if threshold is None:
         reason = point.reason or "no threshold was admissible"
         return "\n".join([*lines, reason if reason.startswith("no ") else f"no threshold: {reason}"])
@@ -275,8 +273,3 @@ def _on_these(facts: dict[str, Any]) -> list[str]:
     if facts["share_of_other_voxels"] is not None:
         cost.append(f"{100 * facts['share_of_other_voxels']:.3g} % of the voxels outside the lesions")
     return [f"missed on these patients: {', '.join(missed)}", f"cost on these patients: {', '.join(cost)}"]
-
-
-def _some(names: list[str]) -> str:
-    """The first five, and how many there are."""
-    return f"{', '.join(names[:5])} ({len(names)} in all)"

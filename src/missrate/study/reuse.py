@@ -8,6 +8,7 @@ from typing import Any
 
 from missrate import __version__
 from missrate.core import own, store
+from missrate.core.documents import Document, Id
 from missrate.core.errors import StoreError
 from missrate.evaluate import files
 from missrate.readers._detect import Source
@@ -52,6 +53,19 @@ def _read_with(source: Source, location: str | None) -> list[Path]:
     return [*files_of(location), *beside]
 
 
+class AboutForm(Document):
+    """What is noted beside the statistics of a case."""
+
+    case_id: Id
+    key: str | None
+    statistics: str
+    warning: str | None
+    numbers: list[int] | None
+    reference_numbers: list[int]
+    reference: str
+    predictions: str
+
+
 def keep(folder: Path, keys: dict[str, str | None], schema: str) -> set[str]:
     """The cases of which ``folder`` holds whole statistics that were measured under their key; all others are removed.
 
@@ -68,8 +82,8 @@ def keep(folder: Path, keys: dict[str, str | None], schema: str) -> set[str]:
 
 def _is_measured(folder: Path, case_id: str, wanted: str | None, schema: str) -> bool:
     try:
-        about = store.read_json(folder / f"{case_id}.json", schema)
+        about = store.read_json(folder / f"{case_id}.json", schema, AboutForm)
         statistics = store.hash_file(folder / f"{case_id}.npz")
     except (StoreError, OSError):
         return False
-    return wanted is not None and about.get("key") == wanted and about.get("statistics") == statistics
+    return wanted is not None and [about[k] for k in ("case_id", "key", "statistics")] == [case_id, wanted, statistics]
