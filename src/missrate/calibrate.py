@@ -14,7 +14,6 @@ from missrate.core.config import Frozen
 from missrate.core.errors import InputError, ProvenanceError
 from missrate.core.guarantee import Jumps, Promise, confident, expected, jumps_of, jumps_of_counts
 from missrate.core.matching import false_positives, found_levels, voxel_counts
-from missrate.core.points import hash_of_patients
 from missrate.core.quantise import TOP, threshold_of
 from missrate.core.sweep import Counts, Sweep, common_floor, sweep
 from missrate.core.types import Certificate, CertifiedLevel, Matching, OperatingPoint
@@ -189,7 +188,6 @@ def certify(
             risk=promise.risk,
             floor=threshold_of(lowest),
             least_volume_ml=matching.least_volume_ml,
-            patients=hash_of_patients(losses),
             false_positives_per_scan=count,
             false_positive_ml_per_scan=volume_ml,
             empty=_empty(wanted, count, volume_ml, at_floor=promise.level == lowest, at_top=promise.level == TOP),

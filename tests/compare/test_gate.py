@@ -39,7 +39,7 @@ def test_identical_arms_never_fail_and_pass_from_enough_patients_on(level: Level
     assert (few["worse"], few["lower_limit"]) == (None, 0.0)
     assert few["upper_limit"] == pytest.approx(1 - 0.05 ** (1 / 10), abs=0.02)
     assert "cannot tell" in few["sentence"]
-    assert "do not exclude an increase of 20.0%" in few["sentence"]
+    assert "do not exclude an increase of 20 points" in few["sentence"]
     assert (row(15, detect=0.1)["worse"], row(10, margin=0.1)["worse"]) == (None, False)
 
 
@@ -82,7 +82,7 @@ def test_an_arm_that_misses_every_lesion_of_thirty_patients_fails(level: Level) 
     row = result["arms"]["b"]
     assert (result["worse"], row["worse"], row["difference"], row["lower_limit"]) == (True, True, 1.0, 1.0)
     assert row["sentence"].startswith("b: worse. It misses 100.0% of the")
-    assert "the difference is +100.0% (margin +50.0%): at least +100.0% by the bootstrap" in row["sentence"]
+    assert "a difference of +100.0 points where +50.0 are allowed. It is at least +100.0 (bootstrap" in row["sentence"]
     back = judged({"b": arm(*[NONE] * 30), "a": arm(*[BOTH] * 30)}, Gate(level), against="b")["a"]
     assert (back["worse"], back["p"]) == (False, 1.0)
 

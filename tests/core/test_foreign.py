@@ -74,3 +74,11 @@ def test_a_mask_that_knows_only_its_voxel_size_has_the_axes_of_the_references_fi
     assert warning is None, "sizes go along with their axes"
     assert isinstance(placed, Prediction)
     assert placed.levels.full().shape == (3, 4, 2)
+
+
+def test_a_map_that_exceeds_one_by_rounding_is_a_map_of_probabilities() -> None:
+    values = np.array([0.0, 0.25, 1.0 + 2.0**-23], np.float32)
+    levels, mask = levels_of(values, (1,), name="a")
+    assert (levels.tolist(), mask) == ([0, 15_000, 60_000], False)
+    with pytest.raises(DataError, match="perhaps these are logits"):
+        levels_of(np.array([0.25, 1.001], np.float32), (1,), name="a")

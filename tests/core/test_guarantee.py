@@ -1,6 +1,7 @@
 """Promises about thresholds: order statistics by hand, brute force over levels, and simulations of what is promised."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,8 @@ def patient_level(levels: NDArray[np.int64] | list[int]) -> list[Jumps]:
     return [jumps_of(level) for level in levels]
 
 
-def mean_loss(units: list[list[int]], level: int) -> float:
-    return float(np.mean([np.mean([found < level for found in mine]) for mine in units]))
+def mean_loss(units: list[list[int]], level: int) -> Fraction:
+    return sum((Fraction(sum(found < level for found in mine), len(mine)) for mine in units), Fraction()) / len(units)
 
 
 @pytest.mark.parametrize(("alpha", "expectation", "confidence"), [(0.05, 19, 59), (0.1, 9, 29), ("0.01", 99, 299)])
@@ -164,16 +165,17 @@ def test_expected_agrees_with_trying_every_level(units: list[list[int]], alpha: 
     promise = expected([jumps_of(mine) for mine in units], alpha, 1e-9, lowest=lowest)
     # Losses jump just above the levels: only these, the one after each, and the ends have to be tried.
     tried = sorted({lowest, TOP} | {t + up for mine in units for t in mine for up in (0, 1) if lowest <= t + up <= TOP})
-    most = ((n + 1) * alpha - 1) / n
-    kept = [t for t in tried if mean_loss(units, t) <= most + 1e-9]
-    if (n + 1) * alpha < 1 - 1e-9:
+    # The decimals of alpha, exactly: those of 1/3 lie a little below it.
+    most = ((n + 1) * Fraction(str(alpha)) - 1) / n
+    kept = [t for t in tried if mean_loss(units, t) <= most]
+    if most < 0:
         assert promise.level is None
     else:
         assert promise.level == max(kept, default=None)
     if promise.level is not None:
         # The supremum is attained, and the next level exceeds the bound.
-        assert promise.risk == pytest.approx(mean_loss(units, promise.level))
-        assert promise.level == TOP or mean_loss(units, promise.level + 1) > most - 1e-9
+        assert promise.risk == float(mean_loss(units, promise.level))
+        assert promise.level == TOP or mean_loss(units, promise.level + 1) > most
 
 
 @given(st.lists(levels, min_size=60, max_size=90), st.sampled_from([0.1, 0.3]))

@@ -19,6 +19,7 @@ from missrate.core.intervals import (
     curve_interval,
     difference_limits,
     drawn,
+    outwards,
     patient_weights,
     range_of,
     ratio_interval,
@@ -193,3 +194,10 @@ def test_the_interval_of_a_curve_is_that_of_each_level(
     for k in range(3):
         found = ratio_interval(numerator_KP[k], below if shared else below[k], weights, values, confidence=0.9)
         assert (low_K[k], high_K[k]) == pytest.approx(known(found) if found else (np.nan, np.nan), nan_ok=True)
+
+
+def test_a_printed_limit_is_never_inside_the_one_that_was_found() -> None:
+    assert outwards(0.05001, 3, upper=True) == 0.051
+    assert outwards(0.05099, 3, upper=False) == 0.05
+    assert outwards(-0.0501, 3, upper=False) == -0.051
+    assert [outwards(0.05, 3, upper=upper) for upper in (True, False)] == [0.05, 0.05]

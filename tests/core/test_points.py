@@ -23,7 +23,6 @@ PROMISE = Certificate(
     risk=1 / 46,
     floor=0.01,
     least_volume_ml=0.2,
-    patients=points.hash_of_patients("ab"),
     false_positives_per_scan=None,
     false_positive_ml_per_scan=2.5,
     empty="it costs more than was stated",
@@ -38,7 +37,7 @@ POINTS = [
 
 @pytest.mark.parametrize("point", POINTS, ids=lambda p: f"{p.name}-{p.chosen_on}")
 def test_a_point_comes_back_and_only_a_certificate_makes_it_certified(point: OperatingPoint, tmp_path: Path) -> None:
-    points.write(tmp_path / "point.json", point, calibration={"cases": 3})
+    points.write(tmp_path / "point.json", point, patients=["a"], calibration={"cases": 3})
     assert points.read(tmp_path / "point.json") == point
     assert json.loads((tmp_path / "point.json").read_text())["calibration"] == {"cases": 3}
     assert point.certified == (point.certificate is not None)
@@ -47,9 +46,11 @@ def test_a_point_comes_back_and_only_a_certificate_makes_it_certified(point: Ope
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"schema": "missrate/operating_point/1"}, "must have schema missrate/operating_point/3.*calibrate again"),
-        ({"schema": "missrate/operating_point/2"}, "must have schema missrate/operating_point/3.*calibrate again"),
+        ({"schema": "missrate/operating_point/1"}, "must have schema missrate/operating_point/4.*calibrate again"),
+        ({"schema": "missrate/operating_point/2"}, "must have schema missrate/operating_point/4.*calibrate again"),
+        ({"schema": "missrate/operating_point/3"}, "must have schema missrate/operating_point/4.*calibrate again"),
         ({"schema": None}, "calibrate again"),
+        ({"patients": "a"}, "must be as missrate wrote it"),
         ({"thresholds": [0.5]}, "must be as missrate wrote it"),
         ({"thresholds": {"first": 0.5}}, "must be as missrate wrote it"),
         ({"certificate": {"level": "patient"}}, "must be as missrate wrote it"),
@@ -58,7 +59,7 @@ def test_a_point_comes_back_and_only_a_certificate_makes_it_certified(point: Ope
 )
 def test_another_version_or_a_damaged_file_is_an_error(change: dict[str, Any], words: str, tmp_path: Path) -> None:
     path = tmp_path / "point.json"
-    path.write_text(json.dumps(points.to_json(POINTS[0]) | change))
+    path.write_text(json.dumps(points.to_json(POINTS[0]) | {"patients": []} | change))
     with pytest.raises(StoreError, match=words):
         points.read(path)
     path.write_text("[]")
@@ -73,6 +74,11 @@ def test_new_scans_need_one_threshold() -> None:
             points.only_threshold(point)
 
 
-def test_the_hash_is_of_the_set_of_patients() -> None:
-    assert points.hash_of_patients(["b", "a", "b"]) == points.hash_of_patients(["a", "b"])
-    assert points.hash_of_patients(["ab"]) != points.hash_of_patients(["a", "b"])
+def test_the_file_knows_on_whom_a_point_was_chosen_and_names_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "point.json"
+    points.write(path, POINTS[0], patients=["pat-7", "pat-31", "pat-7"])
+    origin = points.origin(path)
+    assert origin.chosen_on(["pat-31", "pat-8", "pat-7", "pat-31"]) == ["pat-31", "pat-7"]
+    assert origin.chosen_on(["pat-3", "pat-71"]) == []
+    assert "pat-" not in path.read_text()
+    assert len(json.loads(path.read_text())["patients"]) == 2

@@ -80,3 +80,12 @@ def test_zero_is_no_threshold() -> None:
 def test_empty_and_decode() -> None:
     assert encode(np.zeros((0, 3))).shape == (0, 3)
     assert decode(np.array([0, 30_000, 60_000], np.uint16)).tolist() == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_what_rounding_carried_beyond_the_ends_is_the_end(kind: Any) -> None:
+    # Five folds of a softmax, averaged in float32, end in 1.0000001; an interpolated 0 may end in -1e-8.
+    values = np.array([-1e-8, 0.0, 1.0, 1.0 + 2.0**-22], kind)
+    assert encode(values).tolist() == [0, 0, TOP, TOP]
+    with pytest.raises(DataError, match="must lie in"):
+        encode(np.array([0.5, 1.0 + 3e-6], kind))

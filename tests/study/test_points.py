@@ -342,7 +342,7 @@ def test_a_study_takes_its_points_from_its_file(calibrate: Call, tmp_path: Path)
 
 def test_predict_takes_one_threshold_from_one_place(tmp_path: Path) -> None:
     path = tmp_path / "point.json"
-    points.write(path, OperatingPoint("t", {None: None}, "calibration", reason="too few"))
+    points.write(path, OperatingPoint("t", {None: None}, "calibration", reason="too few"), patients=[])
     with pytest.raises(InputError, match=r"must have a threshold\. Got none: too few"):
         front.predict_scans(tmp_path, [tmp_path / "s.nii.gz"], tmp_path, point=path, trust_code=True)
     with pytest.raises(ConfigError, match="Got both"):
@@ -364,13 +364,13 @@ def test_predict_writes_the_mask_of_the_point_and_says_so(tmp_path: Path) -> Non
         ),
         (replace(promise, certificate=None, target="t", name="mine"), "mine: t, not certified"),
     ):
-        points.write(path, point, arm="bright", weights=store.hash_file(run / "weights.safetensors"))
+        points.write(path, point, arm="bright", weights=store.hash_file(run / "weights.safetensors"), patients=[])
         (line,), failed = front.predict_scans(run, [scan], tmp_path / "out", point=path, trust_code=True)
         assert failed == []
         assert f"0.0 ml marked at threshold 0.4 (operating point {said})" in line
         mask = np.asarray(nib.load(tmp_path / "out" / "scan_mask.nii.gz").dataobj)
         assert mask.sum(axis=(0, 1)).tolist() == [0, 20, 20]
-    points.write(path, promise)
+    points.write(path, promise, patients=[])
     (line,), _ = front.predict_scans(run, [scan], tmp_path / "out", point=path, trust_code=True)
     assert "certified; of a folder, perhaps of another model's predictions" in line
     (line,), _ = front.predict_scans(run, [scan], tmp_path / "out", trust_code=True)
@@ -385,7 +385,7 @@ def test_a_point_of_another_arm_or_of_other_weights_is_refused(tmp_path: Path) -
         ("averaged", own, "arm 'averaged'"),  # the same weights, applied otherwise
         ("bright", "sha256:0", "other weights of arm 'bright'"),
     ):
-        points.write(path, OperatingPoint("t", {None: 0.5}, "calibration"), arm=arm, weights=weights)
+        points.write(path, OperatingPoint("t", {None: 0.5}, "calibration"), patients=[], arm=arm, weights=weights)
         with pytest.raises(InputError, match=f"must be that of the run, arm 'bright'. Got that of {got}"):
             front.predict_scans(run, [tmp_path / "s.nii.gz"], tmp_path, point=path, trust_code=True)
 
@@ -395,7 +395,9 @@ def test_candidates_that_a_point_does_not_know_are_not_listed(tmp_path: Path) ->
     values = np.full((9, 9, 3), -100, np.int16)
     values[:2, :2, 1], values[4:, 4:, 1] = 900, 900  # 4 and 25 voxels of 1 mm
     save(scan, values, np.eye(4))
-    points.write(path, OperatingPoint("t", {None: 0.5}, "calibration"), matching={"least_volume_ml": 0.025})
+    points.write(
+        path, OperatingPoint("t", {None: 0.5}, "calibration"), matching={"least_volume_ml": 0.025}, patients=[]
+    )
     (line,), _ = front.predict_scans(run, [scan], tmp_path / "out", point=path, trust_code=True)
     assert "1 candidate(s) of at least 0.025 ml, 0.0 ml marked" in line
     assert len((tmp_path / "out" / "scan_candidates.csv").read_text().splitlines()) == 2
@@ -511,7 +513,9 @@ def test_an_arm_is_certified_unless_its_run_saw_a_patient(written: list[Path], t
     assert unknown is not None and "provided that these 19 patients were used for nothing else" in unknown.bound
     store.write_json(provenance, {"schema": store.PROVENANCE, "patients": {"s": ["p0"]}})
     refused = certified(written, out, run)
-    assert points.origin(out) == points.Origin("a", store.hash_file(run / "weights.safetensors"), 0.0)
+    origin = points.origin(out)
+    assert (origin.arm, origin.weights) == ("a", store.hash_file(run / "weights.safetensors"))
+    assert origin.chosen_on(["p0", "p18", "p19"]) == ["p0", "p18"]
     assert refused.thresholds == {None: None}
     assert refused.reason is not None and "Got 1 that the model was trained or selected on: p0" in refused.reason
     assert store.read_json(out)["price"] == []
@@ -530,9 +534,9 @@ def test_the_certified_point_comes_after_the_fixed_ones(tmp_path: Path) -> None:
     target = room.Target(false_positives_per_scan=1, false_positive_ml_per_scan=1)
     cases = cohort([30_000] * 19)
     paths = [tmp_path / name for name in ("calibrated.json", "certified.json", "none.json")]
-    points.write(paths[0], room.choose(cases, OVERLAP, target=target, name="calibrated"))
-    points.write(paths[1], promised(cases))
-    points.write(paths[2], OperatingPoint("none", {None: None}, "calibration"))
+    points.write(paths[0], room.choose(cases, OVERLAP, target=target, name="calibrated"), patients=[])
+    points.write(paths[1], promised(cases), patients=[])
+    points.write(paths[2], OperatingPoint("none", {None: None}, "calibration"), patients=[])
     ordered = work.order_points([paths[2], paths[1], paths[0]], (0.5, 0.25), [None])
     assert [point.name for point in ordered] == ["calibrated", "0.5", "0.25", "certified", "none"]
 
@@ -562,14 +566,14 @@ def test_the_summary_shows_the_promise_and_what_lies_below_the_floor(tmp_path: P
         files.save(path, each)
     low = promised(cases, "voxel")
     assert low.thresholds == {None: 0.005}
-    points.write(file, low)
+    points.write(file, low, patients=[])
     work.summarise(paths, folder, [file], **about)
     entry = json.loads((folder / "summary.json").read_text())["also"][-1]
     assert entry["operating_point"]["threshold"] is None
     assert entry["reason"].startswith("chosen at 0.005, but candidates are known from 0.01 upwards only in 19 of 19")
     # Above the floor it is one more point, with its certificate.
     high = promised(cohort([level_of(0.3)] * 19))
-    points.write(file, high)
+    points.write(file, high, patients=[])
     work.summarise(paths, folder, [file], **about)
     entry = json.loads((folder / "summary.json").read_text())["also"][-1]
     assert (entry["operating_point"]["name"], entry["operating_point"]["certified"]) == ("certified", True)

@@ -152,24 +152,45 @@ def evaluate(  # noqa: PLR0917 - typer calls it by name
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results of two folders; of a study file: where the study lives.")
     ] = None,
-    lesion_label: Annotated[int | None, typer.Option(help="Default: the only non-zero value.")] = None,
-    prediction_label: Annotated[
-        int | None, typer.Option(help="Default: as their dataset.json says, else the lesion label.")
+    lesion_label: Annotated[
+        int | None, typer.Option(help="Set the reference value that is the lesion (default: the only value beside 0).")
     ] = None,
-    reader: Annotated[str | None, typer.Option(help="Of the references (default: recognised).")] = None,
-    prediction_reader: Annotated[str | None, typer.Option(help="Of the predictions (default: recognised).")] = None,
-    patients: Annotated[Path | None, typer.Option(help="CSV case_id, patient_id (default: each case its own).")] = None,
-    subgroup: Annotated[list[str] | None, typer.Option(help="A column of --patients; may be repeated.")] = None,
-    threshold: Annotated[list[float] | None, typer.Option(help="Of probabilities (default .5); repeatable.")] = None,
-    operating_point: Annotated[Path | None, typer.Option(help="A point that calibrate wrote.")] = None,
-    floor: Annotated[float, typer.Option(help="Candidates are known from this threshold upwards.")] = 0.01,
-    least_volume_ml: Annotated[float, typer.Option(help="Smaller candidates do not exist.")] = 0.0,
-    iou_minimum: Annotated[float, typer.Option(help="Of the second matching rule.")] = 0.1,
+    prediction_label: Annotated[
+        int | None,
+        typer.Option(help="Set the value of the lesion in predicted masks (default: as dataset.json, else as above)."),
+    ] = None,
+    reader: Annotated[str | None, typer.Option(help="Set the format of the references (default: recognised).")] = None,
+    prediction_reader: Annotated[
+        str | None, typer.Option(help="Set the format of the predictions (default: recognised).")
+    ] = None,
+    patients: Annotated[
+        Path | None, typer.Option(help="Read a CSV case_id,patient_id,... (default: each case is a patient).")
+    ] = None,
+    subgroup: Annotated[
+        list[str] | None, typer.Option(help="Repeat the main numbers by a column of --patients.")
+    ] = None,
+    threshold: Annotated[
+        list[float] | None, typer.Option(help="Set a threshold of probabilities (default: .5); repeatable.")
+    ] = None,
+    operating_point: Annotated[
+        Path | None, typer.Option(help="Use the threshold of a file that calibrate wrote.")
+    ] = None,
+    floor: Annotated[float, typer.Option(help="Know candidates from this threshold upwards.")] = 0.01,
+    least_volume_ml: Annotated[float, typer.Option(help="Ignore candidates smaller than this, in ml.")] = 0.0,
+    iou_minimum: Annotated[float, typer.Option(help="Set the least overlap (IoU) of one-to-one matches.")] = 0.1,
     point_rule: Annotated[bool, typer.Option("--point-rule", help="Match by point in lesion, too.")] = False,
-    metric: Annotated[list[str] | None, typer.Option(help="One that is measured only when asked for.")] = None,
-    tolerance_mm: Annotated[list[float] | None, typer.Option(help="Of surface distances (default 2).")] = None,
-    missing: Annotated[Literal["fail", "as-misses"], typer.Option(help="A case without prediction.")] = "fail",
-    stop: Annotated[bool, typer.Option("--stop", help="No summary when any case cannot be used.")] = False,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Add a metric of `missrate list metrics`, or FILE.py:NAME; repeatable.")
+    ] = None,
+    tolerance_mm: Annotated[
+        list[float] | None,
+        typer.Option(help="Set the tolerance of surface Dice (NSD), in mm (default: 2); repeatable."),
+    ] = None,
+    missing: Annotated[
+        Literal["fail", "as-misses"],
+        typer.Option(help="Name a case without prediction and exit with 1, or count it as an empty prediction."),
+    ] = "fail",
+    stop: Annotated[bool, typer.Option("--stop", help="Write no summary when any case cannot be used.")] = False,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
@@ -207,7 +228,8 @@ def evaluate(  # noqa: PLR0917 - typer calls it by name
         stop=stop,
     )
     summary = folder.evaluate(request, workers=workers)
-    typer.echo(json.dumps(summary, indent=1, sort_keys=True) if as_json else folder.table(summary))
+    table = folder.table(summary, patients_given=patients is not None)
+    typer.echo(json.dumps(summary, indent=1, sort_keys=True) if as_json else table)
     if (summary["missing_predictions"] and missing == "fail") or summary["failed"]:
         raise typer.Exit(1)
 
@@ -233,13 +255,15 @@ def calibrate(  # noqa: PLR0917 - typer calls it by name
         ),
     ] = None,
     patient_miss_rate: Annotated[
-        float | None, typer.Option(help="Greatest threshold that misses at most this.")
+        float | None, typer.Option(help="Choose the greatest threshold that misses at most this share of patients.")
     ] = None,
-    f_beta: Annotated[float | None, typer.Option(help="Best F-beta of voxels.")] = None,
+    f_beta: Annotated[
+        float | None, typer.Option(help="Choose the threshold with the best F-beta of voxels, of this beta.")
+    ] = None,
     certify: Annotated[
         Literal["patient", "lesion", "voxel"] | None, typer.Option(help="Promise a miss rate for new patients.")
     ] = None,
-    miss_rate: Annotated[float | None, typer.Option(help="The miss rate to promise.")] = None,
+    miss_rate: Annotated[float | None, typer.Option(help="Set the miss rate to promise.")] = None,
     confidence: Annotated[
         float | None, typer.Option(help="Confidence of the promise over calibrations (default: .95).")
     ] = None,
@@ -249,7 +273,7 @@ def calibrate(  # noqa: PLR0917 - typer calls it by name
     seen: Annotated[
         Path | None, typer.Option(help="Patients trained or selected on: a list, or CSV with patient_id.")
     ] = None,
-    least_volume_ml: Annotated[float, typer.Option(help="Smaller candidates do not exist.")] = 0.0,
+    least_volume_ml: Annotated[float, typer.Option(help="Ignore candidates smaller than this, in ml.")] = 0.0,
 ) -> None:
     """Choose an operating point on calibration patients, with or without a promise for new ones."""
     from missrate.study import points

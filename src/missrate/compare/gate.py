@@ -19,7 +19,7 @@ import numpy as np
 from missrate.compare.arms import Arm
 from missrate.compare.differences import Sums, over_both, seed_means, swap_test
 from missrate.core.errors import InputError
-from missrate.core.intervals import Weights, greatest_increase
+from missrate.core.intervals import Weights, greatest_increase, outwards
 from missrate.core.resampling import PValue, draws_for, holm
 
 Level = Literal["voxel", "slice", "lesion", "patient"]
@@ -170,6 +170,11 @@ def _patients_needed(each: _Judged, arms: int, asked: Gate) -> int:
     return max(ceil(each.patients * min(times, 1e6)), each.patients + 1)
 
 
+def _points(rate: float) -> str:
+    """A difference of rates in percentage points."""
+    return f"{100 * rate:+.1f}"
+
+
 def _sentence(
     name: str,
     against: str,
@@ -182,16 +187,20 @@ def _sentence(
     asked: Gate,
 ) -> str:
     verdict = "cannot tell" if worse is None else "worse" if worse else "not worse beyond noise"
+    low, high = outwards(each.low, 3, upper=False), outwards(each.high, 3, upper=True)
+    most = f"{100 * (asked.margin + asked.detect):.3g} points"
     text = (
-        f"{name}: {verdict}. It misses {each.arm:.1%} of the {UNITS[asked.level]}, {against} {each.against:.1%}; the "
-        f"difference is {each.difference:+.1%} (margin {asked.margin:+.1%}): at least {each.low:+.1%} by the bootstrap "
-        f"with p = {p_holm:.3g} (one-sided label swap, Holm), and at most {each.high:+.1%} with {asked.confidence:.4g} "
-        "confidence where an unseen patient may be missed by it alone."
+        f"{name}: {verdict}. It misses {each.arm:.1%} of the {UNITS[asked.level]}, {against} {each.against:.1%}: a "
+        f"difference of {_points(each.difference)} points where {_points(asked.margin)} are allowed. It is at least "
+        f"{_points(low)} (bootstrap over patients; p = {p_holm:.3g} by a one-sided label swap, Holm) and at most "
+        f"{_points(high)} with {asked.confidence:.4g} confidence, where an unseen patient may be missed by it alone."
     )
-    if worse is not None:
+    if worse is False:
+        return f"{text} An increase of more than {most} is excluded."
+    if worse:
         return text
     few = "" if can_fail else f", and with {each.discordant} patients who differ no test could show it"
     return (
-        f"{text} These {each.patients} patients do not exclude an increase of {asked.margin + asked.detect:.1%}{few}: "
+        f"{text} These {each.patients} patients do not exclude an increase of {most}{few}: "
         f"about {needed} like them would be needed."
     )

@@ -169,7 +169,6 @@ class CertificateForm(Document):
     risk: float
     floor: float
     least_volume_ml: float
-    patients: str
     false_positives_per_scan: float | None
     false_positive_ml_per_scan: float | None
     empty: str | None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from missrate.core.crop import Crop, bounding_box
 from missrate.core.errors import DataError, GridError
 from missrate.core.grid import Grid, as_ras, index_as_ras, oriented, require_same, to_ras
-from missrate.core.quantise import TOP, encode
+from missrate.core.quantise import BEYOND, TOP, encode
 from missrate.core.types import Points, Prediction
 
 Levels = NDArray[np.uint16]
@@ -79,9 +79,9 @@ def levels_of(values_XYZ: NDArray[np.generic], lesion_labels: tuple[int, ...], *
 
 
 def levels_of_probability(values_XYZ: NDArray[np.generic], *, name: str) -> Levels:
-    """Levels of values that are probabilities whatever they hold. Raises DataError for NaN and outside of [0, 1]."""
+    """Levels of values that are probabilities whatever they hold; errors as in ``quantise.encode``."""
     low, high = _range(values_XYZ)
-    if not (low >= 0.0 and high <= 1.0):
+    if not (low >= -BEYOND and high <= 1.0 + BEYOND):
         scaled = low >= 0.0 and 10.0 < high <= 65_535.0  # logits hardly lie so high without one below 0
         perhaps = f"they are scaled: divide by {_scale(high)} and write floats" if scaled else "these are logits"
         raise DataError(f"{name}: Probabilities must lie in [0, 1]. Got {low:g} to {high:g}; perhaps {perhaps}.")

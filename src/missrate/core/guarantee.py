@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from missrate.core.errors import InputError
+from missrate.core.intervals import outwards
 from missrate.core.quantise import TOP, threshold_of
 from missrate.core.resampling import upper_one_sided
 
@@ -169,11 +170,12 @@ def _promised(
     n = len(patients)
     never = sum(int(each.levels[-1]) < lowest for each in patients)
     at_most = upper_one_sided(never, n, float(confidence))
+    never_at_most = 1.0 if at_most is None else at_most
     made = partial(
         Promise,
         n=n,
         never_found=never,
-        never_found_at_most=1.0 if at_most is None else at_most,
+        never_found_at_most=never_at_most,
         alpha=float(alpha),
         confidence=float(confidence),
         bound=bound,
@@ -183,8 +185,9 @@ def _promised(
         return made(level=None, reason=f"not certifiable with {n} patients: needs n >= {needs}", risk=None)
     if never > _most_missed(n, alpha, 1 - confidence):
         reason = (
-            f"{never} of {n} calibration patients are found at no threshold, so {at_most:.3g} of all patients may "
-            f"never be found ({float(confidence):g} confidence), more than {float(alpha):g}"
+            f"{never} of {n} calibration patients are found at no threshold, so "
+            f"{outwards(never_at_most, 4, upper=True):g} of all patients may never be found "
+            f"({float(confidence):g} confidence), more than {float(alpha):g}"
         )
         return made(level=None, reason=reason, risk=None)
     return _greatest(_mean_loss(patients), most, lowest, made)

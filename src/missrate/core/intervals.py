@@ -21,7 +21,7 @@ Shapes: P patients, B resamples, S seeds.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, floor, sqrt
 from types import ModuleType
 from typing import Any
 
@@ -39,6 +39,12 @@ FEW_SAID = (
 )
 BEYOND = 0.5
 """Without a bound an unseen patient lies at most this share of the range beyond the largest value seen."""
+
+
+def outwards(limit: float, digits: int, *, upper: bool) -> float:
+    """Return a limit with so many decimals, an upper one rounded up, a lower one down: what is printed holds, too."""
+    scale: float = 10.0**digits
+    return (ceil(limit * scale - 1e-6) if upper else floor(limit * scale + 1e-6)) / scale
 
 
 @dataclass(frozen=True, slots=True)

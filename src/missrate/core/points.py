@@ -1,4 +1,4 @@
-"""The file of an operating point: its thresholds, where they were chosen, and what is promised of them."""
+"""The file of an operating point: its thresholds, on whom they were chosen, and what is promised of them."""
 
 import hashlib
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from missrate.core.errors import InputError, StoreError
 from missrate.core.store import read_json, write_json
 from missrate.core.types import Certificate, OperatingPoint
 
-SCHEMA = "missrate/operating_point/3"
+SCHEMA = "missrate/operating_point/4"
 
 
 class PointFileForm(PointForm):
@@ -22,19 +22,25 @@ class PointFileForm(PointForm):
     thresholds: Annotated[dict[Fold, Annotated[float, Field(gt=0, le=1)] | None], Field(min_length=1)]
     certificate: CertificateForm | None
     reason: str | None
+    patients: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Whose predictions a point was chosen for. ``arm`` None: those of a folder, made by nobody knows whom."""
+    """Whose predictions a point was chosen for, and on whom. ``arm`` None: those of a folder, of nobody knows whom."""
 
     arm: str | None
     weights: str | None  # the hash of its weights; None where the arm has none
     least_volume_ml: float  # smaller candidates did not exist
+    patients: frozenset[str]  # see ``hashes_of``
+
+    def chosen_on(self, patients: Iterable[str]) -> list[str]:
+        """Return which of these patients the point was chosen on, ascending."""
+        return sorted({patient for patient in patients if _hash_of(patient) in self.patients})
 
 
 def to_json(point: OperatingPoint) -> dict[str, Any]:
-    """The point as a plain value; the fold None is written "all"."""
+    """The point as a plain value, without the patients; the fold None is written "all"."""
     return {
         "schema": SCHEMA,
         "name": point.name,
@@ -75,9 +81,9 @@ def certificate_of(value: Any, *, where: str = "A certificate") -> Certificate:
         ) from error
 
 
-def write(path: Path, point: OperatingPoint, **about: Any) -> None:
-    """The file, with plain values ``about`` its calibration beside the point."""
-    write_json(path, about | to_json(point))
+def write(path: Path, point: OperatingPoint, *, patients: Iterable[str], **about: Any) -> None:
+    """The file, with plain values ``about`` its calibration beside the point, which was chosen on ``patients``."""
+    write_json(path, about | to_json(point) | {"patients": hashes_of(patients)})
 
 
 def read(path: Path) -> OperatingPoint:
@@ -91,7 +97,10 @@ def origin(path: Path) -> Origin:
     value = read_json(path)
     try:
         return Origin(
-            value.get("arm"), value.get("weights"), float(value.get("matching", {}).get("least_volume_ml", 0))
+            value.get("arm"),
+            value.get("weights"),
+            float(value.get("matching", {}).get("least_volume_ml", 0)),
+            frozenset(value["patients"]),
         )
     except (AttributeError, TypeError, ValueError) as error:
         raise StoreError(f"{path} must be as missrate wrote it. Got: {error!r}; calibrate again.") from error
@@ -113,6 +122,13 @@ def only_threshold(point: OperatingPoint) -> float:
     return threshold
 
 
-def hash_of_patients(patients: Iterable[str]) -> str:
-    """``sha256:`` of the sorted ids, each once: the same for the same patients."""
-    return "sha256:" + hashlib.sha256("\n".join(sorted(set(patients))).encode()).hexdigest()
+def hashes_of(patients: Iterable[str]) -> list[str]:
+    """Return a short hash of each patient's id, ascending: enough to notice that one of them is tested later.
+
+    Ids are easily guessed, and so is which of them a hash belongs to: this keeps them from being read, not secret.
+    """
+    return sorted({_hash_of(patient) for patient in patients})
+
+
+def _hash_of(patient: str) -> str:
+    return hashlib.sha256(b"missrate patient\n" + patient.encode()).hexdigest()[:16]

@@ -18,6 +18,8 @@ TOP = 60_000
 
 NEAR = 2e-3
 """No edge in float32 lies farther from its level's own, in levels: half of the last bit of 1, times TOP."""
+BEYOND = 1e-6
+"""How far a probability may lie outside of [0, 1]: sums and means in float32 end up to a few 1e-7 beyond 1."""
 Levels = NDArray[np.uint16]
 
 
@@ -41,13 +43,15 @@ def _edges(itemsize: int) -> NDArray[np.float64]:
 def encode(probability: NDArray[np.floating]) -> Levels:
     """Return the highest level that each probability belongs to, see ``edges``; any shape.
 
-    Raises DataError outside [0, 1] or for NaN.
+    What lies outside of [0, 1] by rounding (``BEYOND``) counts as its end. Raises DataError farther out and for NaN.
     """
     if probability.size == 0:
         return np.zeros(probability.shape, np.uint16)
     low, high = float(probability.min()), float(probability.max())
-    if not (low >= 0.0 and high <= 1.0):
+    if not (low >= -BEYOND and high <= 1.0 + BEYOND):
         raise DataError(f"Probabilities must lie in [0, 1]. Got {low:g} to {high:g}; perhaps these are logits.")
+    if low < 0.0 or high > 1.0:
+        probability = probability.clip(0.0, 1.0)
     if probability.dtype.itemsize < 4:  # an edge may lie many levels away from k / TOP
         return np.asarray(_levels_of_halves()[probability.astype(np.float16).view(np.uint16)])
     exact = probability.astype(np.float64)

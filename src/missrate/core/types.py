@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from missrate.core.config import Frozen
 from missrate.core.crop import Crop
@@ -15,6 +15,8 @@ from missrate.core.errors import DataError
 from missrate.core.grid import Grid
 
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+TAKEN = re.compile(r".*\.(failed|numbers)|index")
+"""Ids of cases whose files would be taken for those that say what is wrong with a case, or list them all."""
 BACKGROUND, LESION, ORGAN, IGNORED = 0, 1, 2, 255
 """What a model sees, whatever the numbers in the source's map were."""
 
@@ -32,6 +34,14 @@ class LabelMeaning(Frozen):
     organ: tuple[LabelValue, ...] = ()
     ignore: tuple[LabelValue, ...] = ()
     background: tuple[LabelValue, ...] = ()
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        every = [*self.lesion, *self.organ, *self.ignore, *self.background]
+        twice = sorted({value for value in every if every.count(value) > 1})
+        if twice:
+            raise ValueError(f"a number can stand for one thing only, and {twice} come twice")
+        return self
 
     def known(self) -> set[int]:
         """Every declared number."""
@@ -79,6 +89,8 @@ class Entry:
         for name in (self.case_id, self.patient_id):
             if not SAFE_ID.fullmatch(name):
                 raise DataError(f"An id must be letters, digits, '.', '_' or '-'. Got {name!r}.")
+        if TAKEN.fullmatch(self.case_id):
+            raise DataError(f"A case must not be called 'index' nor end in .failed or .numbers. Got {self.case_id!r}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +205,6 @@ class Certificate:
     risk: float  # mean loss of these very patients at the threshold: no estimate for others
     floor: float  # the lowest threshold that could have been certified
     least_volume_ml: float
-    patients: str  # sha256 of their sorted ids, so that a later use of the same patients is noticed
     false_positives_per_scan: float | None  # on these patients; None where candidates are not known so far down
     false_positive_ml_per_scan: float | None
     empty: str | None

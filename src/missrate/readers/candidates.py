@@ -16,7 +16,7 @@ import numpy as np
 
 from missrate.core.config import Frozen
 from missrate.core.errors import DataError
-from missrate.core.quantise import encode
+from missrate.core.quantise import BEYOND, encode
 from missrate.core.types import Entry, Map, Points, Scan
 from missrate.readers import _files
 
@@ -132,7 +132,7 @@ def _numbers(row: dict[str, str], columns: tuple[str, ...], where: str) -> tuple
         raise DataError(f"{where}: {', '.join(columns)} must be numbers. Got another text.") from error
     if not np.isfinite([x, y, z]).all():
         raise DataError(f"{where}: a place must be finite. Got {x:g}, {y:g}, {z:g}.")
-    if not 0.0 <= score <= 1.0:
+    if not -BEYOND <= score <= 1.0 + BEYOND:
         perhaps = "it is a percentage: divide by 100" if 10.0 < score <= 100.0 else "it is a logit"
         raise DataError(f"{where}: a score must lie in [0, 1]. Got {score:g}; perhaps {perhaps}.")
     return x, y, z, score

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from missrate.core.intervals import FEW_SAID
+from missrate.core.intervals import FEW_SAID, outwards
 from missrate.core.own import short
 from missrate.report.material import Arm, Material
 from missrate.report.words import (
@@ -191,7 +191,7 @@ def _guarantee(entry: Json) -> Cell:
     if "never_found" in certificate:
         lines.append(
             f"{certificate['never_found']} of them are found at no threshold (of all patients at most "
-            f"{share(certificate['never_found_at_most'])})"
+            f"{share(outwards(certificate['never_found_at_most'], 3, upper=True))})"
         )
     if certificate.get("empty"):
         lines.insert(0, f"an empty promise: {certificate['empty']}")

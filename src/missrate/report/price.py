@@ -66,6 +66,7 @@ def _line(panel: Axes, promise: Json, kind: str, name: str, style: Style) -> Non
     if certificate and certificate[kind] is not None:
         face = "white" if certificate["empty"] else style.colour
         mark: Any = {"marker": style.marker, "markersize": 8, "markerfacecolor": face, "color": style.colour}
+        mark["clip_on"] = False  # a promise that costs nothing lies on the axis
         panel.plot([certificate["miss_rate"]], [certificate[kind]], linestyle="none", **mark)
 
 

@@ -9,6 +9,14 @@ from missrate.core.intervals import mark
 from missrate.report.material import Arm, Style
 
 Json = dict[str, Any]
+METRICS = (
+    "voxel_miss_rate",
+    "lesion_miss_rate",
+    "patient_miss_rate",
+    "false_positives_per_scan",
+    "false_positive_ml_per_scan",
+)
+"""What targets and reasons may name; other names with underscores are ids, and stay as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +218,9 @@ def optional(value: float | None, unit: str = "") -> str:
 
 def sentence(reason: str) -> str:
     """A reason or target that names metrics, for people."""
-    return reason.replace("_", " ").replace("<= ", "≤\u00a0")
+    for metric in METRICS:
+        reason = reason.replace(metric, metric.replace("_", " "))
+    return reason.replace("<= ", "≤\u00a0")
 
 
 def point_words(point: Json) -> str:

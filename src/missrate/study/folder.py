@@ -279,7 +279,7 @@ def _finish(
     about = [store.read_json(folder / f"{case.case_id}.json", ABOUT, reuse.AboutForm) for case in cases]
     _require_usable(request, entries, cases, failed=failed, missing=missing)
     points, matchings = request.points(), request.matchings()
-    _require_other_patients(points, cases)
+    notes = [*_judge_point(request, cases), *said.items()]
     value = summary.summarise(
         cases,
         arm=request.predictions.resolve().name,
@@ -292,7 +292,7 @@ def _finish(
         extra=extra,
         warnings=[
             *({"case_id": row["case_id"], "warning": row["warning"]} for row in about if row["warning"]),
-            *({"case_id": case_id, "warning": text} for case_id, text in said.items()),
+            *({"case_id": case_id, "warning": text} for case_id, text in notes),
         ],
         inputs={kind: _together([row[kind] for row in about]) for kind in ("reference", "predictions")} | used,
         floor=request.floor,
@@ -324,14 +324,33 @@ def _require_usable(
         raise DataError(f"At least one case must be usable. Got 0 of {len(entries)}: {reason}")
 
 
-def _require_other_patients(points: list[OperatingPoint], cases: list[CaseStatistics]) -> None:
-    """Raises ProvenanceError for a certified point on the very patients that certified it: they prove nothing new."""
-    tested = point_files.hash_of_patients({case.patient_id for case in cases if not case.healthy})
-    for point in points:
-        if point.certificate is not None and point.certificate.patients == tested:
-            raise ProvenanceError(
-                f"Operating point {point.name!r} must be tested on other patients. Got those that certified it."
-            )
+def _judge_point(request: Request, cases: list[CaseStatistics]) -> list[tuple[str, str]]:
+    """What is to be said of a point on patients that it was chosen on, and of one of scores with masks.
+
+    Raises ProvenanceError for a certified one on any patient that certified it: such patients prove nothing new.
+    """
+    if request.operating_point is None:
+        return []
+    point, origin = point_files.read(request.operating_point), point_files.origin(request.operating_point)
+    tested = {case.patient_id for case in cases}
+    known = origin.chosen_on(tested)
+    if known and point.certified:
+        raise ProvenanceError(
+            f"Operating point {point.name!r} must be tested on other patients. Got {len(known)} of {len(tested)} that "
+            f"it was certified on: {some(known)}."
+        )
+    said = []
+    if known:
+        said.append(
+            f"the threshold {point.name!r} was chosen on {len(known)} of these {len(tested)} patients, so what it "
+            "misses of them is no estimate for others"
+        )
+    if not any(case.scored for case in cases):
+        said.append(
+            f"the predictions are masks, to which the threshold {point.name!r} changes nothing"
+            + (", so that nothing is promised of them" if point.certified else "")
+        )
+    return [(summary.ALL, text) for text in said]
 
 
 def _subgroups(request: Request, entries: list[Entry]) -> dict[str, dict[str, str]]:
@@ -340,8 +359,11 @@ def _subgroups(request: Request, entries: list[Entry]) -> dict[str, dict[str, st
     return {name: column(entries, Path(str(request.patients)), name) for name in request.subgroups}
 
 
-def table(value: dict[str, Any]) -> str:
-    """The summary as lines for a terminal: every metric with its n, undefined, and interval."""
+def table(value: dict[str, Any], *, patients_given: bool = False) -> str:
+    """The summary as lines for a terminal: every metric with its n, undefined, and interval.
+
+    ``patients_given``: somebody said whose each case is.
+    """
     point, rule = value["operating_point"], value["matching"]["rule"]
     head = (
         f"{value['arm']}: {value['cases']} cases, {value['patients']} patients, {value['lesions']} lesions, "
@@ -360,7 +382,7 @@ def table(value: dict[str, Any]) -> str:
             lines += [_row(f"  {name}", average, b) for name, m in part["metrics"].items() for average, b in m.items()]
     if any("*" in line for line in lines[2:]):
         lines.append(FEW_SAID)
-    if value["cases"] == value["patients"]:
+    if value["cases"] == value["patients"] and not patients_given:
         lines.append("each case counts as a patient of its own (say otherwise with --patients)")
     for case, threshold in value["raised_floors"].items():
         lines.append(f"noisy: {case}: candidates are known from {threshold:.3g} upwards only")

@@ -12,6 +12,7 @@ from missrate.core.case import CaseStatistics
 from missrate.core.config import parse
 from missrate.core.documents import LackingForm
 from missrate.core.errors import ConfigError, InputError, some
+from missrate.core.intervals import outwards
 from missrate.core.matching import outcome, voxel_counts
 from missrate.core.quantise import level_of
 from missrate.core.types import Certificate, Matching, OperatingPoint, Ratio
@@ -108,7 +109,7 @@ def calibrate_folder(request: Request) -> tuple[OperatingPoint, str]:
     A point without a threshold is written too, with the reason. Raises InputError for a folder that cannot calibrate
     and for masks, ProvenanceError for a certificate from patients that were seen.
     """
-    cases, absent = _load(request.evaluation)
+    cases, absent, missed = _load(request.evaluation)
     calibrate.require_scores(cases)
     seen = None if request.seen is None else read_patients(request.seen)
     matching = Matching("overlap", least_volume_ml=request.least_volume_ml)
@@ -116,8 +117,16 @@ def calibrate_folder(request: Request) -> tuple[OperatingPoint, str]:
     facts = _facts(cases, matching, point)
     about = {"rule": matching.rule, "least_volume_ml": matching.least_volume_ml}
     price = _prices(cases, matching, request, absent)
-    points.write(request.out, point, calibration=facts, matching=about, without_prediction=absent, price=price)
-    return point, "\n".join([_told(point, facts, absent), *_told_price(price)])
+    points.write(
+        request.out,
+        point,
+        patients=[case.patient_id for case in cases],
+        calibration=facts,
+        matching=about,
+        without_prediction=absent,
+        price=price,
+    )
+    return point, "\n".join([_told(point, facts, absent, missed), *_told_price(price)])
 
 
 def read_patients(path: Path) -> set[str]:
@@ -136,8 +145,8 @@ def read_patients(path: Path) -> set[str]:
     return ids
 
 
-def _load(evaluation: Path) -> tuple[list[CaseStatistics], list[str]]:
-    """The statistics, and the cases that have none."""
+def _load(evaluation: Path) -> tuple[list[CaseStatistics], list[str], list[str]]:
+    """The statistics, the cases that have none, and those without a prediction that count as empty ones."""
     folder = evaluation / "statistics"
     if (folder / "index.json").exists():
         raise InputError(
@@ -154,7 +163,8 @@ def _load(evaluation: Path) -> tuple[list[CaseStatistics], list[str]]:
             f"{folder} must hold the statistics of the {about['cases']} cases of the summary beside it. Got "
             f"{len(cases)}; perhaps evaluate again."
         )
-    return cases, sorted(named - {case.case_id for case in cases})
+    ids = {case.case_id for case in cases}
+    return cases, sorted(named - ids), sorted(named & ids)
 
 
 def _choose(
@@ -211,7 +221,7 @@ def _facts(cases: list[CaseStatistics], matching: Matching, point: OperatingPoin
     return facts
 
 
-def _told(point: OperatingPoint, facts: dict[str, Any], absent: list[str]) -> str:
+def _told(point: OperatingPoint, facts: dict[str, Any], absent: list[str], missed: list[str]) -> str:
     who = (
         f"{facts['patients']} patients ({facts['patients_with_lesion']} with a lesion), {facts['cases']} scans, "
         f"{facts['lesions']} lesions"
@@ -219,6 +229,7 @@ def _told(point: OperatingPoint, facts: dict[str, Any], absent: list[str]) -> st
     threshold = point.thresholds[None]
     lines = [f"asked for: {point.target}, on {who}"]
     lines += [f"without a prediction, and left out: {some(absent)}"] if absent else []
+    lines += [f"without a prediction, and counted as one in which nothing is found: {some(missed)}"] if missed else []
     if threshold is None:
         reason = point.reason or "no threshold was admissible"
         return "\n".join([*lines, reason if reason.startswith("no ") else f"no threshold: {reason}"])
@@ -230,7 +241,8 @@ def _told(point: OperatingPoint, facts: dict[str, Any], absent: list[str]) -> st
 
 
 def _told_certificate(promised: Certificate) -> list[str]:
-    never = f"{promised.never_found} of {promised.n}, so at most {promised.never_found_at_most:.3g} of all patients"
+    share = outwards(promised.never_found_at_most, 4, upper=True)
+    never = f"{promised.never_found} of {promised.n}, so at most {share:g} of all patients"
     lines = [
         f"certified: {promised.bound}",
         f"on these patients the loss is {promised.risk:.4g}; no false positives are bounded",
