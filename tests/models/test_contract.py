@@ -20,11 +20,15 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "unet2d": [
         {"loss": {"name": "tversky_ce"}, "config": {"decoder_channels": [32, 16, 16, 8, 8]}},
         {"loss": {"name": "cross_entropy"}, "config": {"encoder": "resnet34", "trainable_stages": 2}},
+        {"loss": {"name": "cross_entropy"}, "config": {"encoder": "mobilenet_v2"}},
+        {"loss": {"name": "cross_entropy"}, "config": {"encoder": "efficientnet_lite0"}},
     ],
     "maskrcnn": [
         {"config": SMALL_MASKRCNN},
         {"config": SMALL_MASKRCNN | {"norm": "group", "input_px": 96, "combine": "mean", "mask": "hard"}},
         {"config": SMALL_MASKRCNN | {"targets": "whole_and_background", "trainable_stages": 3}},
+        {"config": SMALL_MASKRCNN | {"backbone": "mobilenet_v2"}},
+        {"config": SMALL_MASKRCNN | {"backbone": "efficientnet_lite0"}},
     ],
 }
 RECIPES = [pytest.param(name, more, id=f"{name}-{k}") for name, all_ in SMALL.items() for k, more in enumerate(all_)]

@@ -19,6 +19,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from missrate.core.errors import ConfigError
 from missrate.core.guard import understood
+from missrate.models._backbones import first_convolution, timm_name
 
 Weights = Mapping[str, Tensor]
 FILE = re.compile(r"(?P<path>.+\.(?:pth|pt|safetensors))(?:#sha256=(?P<sha256>[0-9a-fA-F]{64}))?")
@@ -175,7 +176,7 @@ def _from_torch(content: bytes) -> Any:
 def _renamed(name: str) -> str:
     for old, new in OLD_NAMES:
         name = old.sub(new, name)
-    return OLD_MASK_LAYER.sub(lambda found: f"{found[1]}.{int(found[2]) - 1}.0.{found[3]}", name)
+    return timm_name(OLD_MASK_LAYER.sub(lambda found: f"{found[1]}.{int(found[2]) - 1}.0.{found[3]}", name))
 
 
 def _without_eps(state: Weights) -> Weights:
@@ -207,8 +208,9 @@ def _places(model: nn.Module, part: str, state: Weights) -> list[tuple[nn.Module
     """
     if part != "backbone":
         return [(place, "") for place in (model, *model.children())]
-    first = "conv1.weight"
-    return [(_backbone(model), name.removesuffix(first)) for name in state if f".{name}".endswith(f".{first}")]
+    body = _backbone(model)
+    first = f"{first_convolution(body)}.weight"
+    return [(body, name.removesuffix(first)) for name in state if f".{name}".endswith(f".{first}")]
 
 
 def _load(model: nn.Module, part: str, state: Weights, init: str) -> list[str]:
@@ -256,8 +258,10 @@ def _account(own: Weights, theirs: Weights, loaded: Weights) -> list[str]:
 def _fitting(place: nn.Module, state: Weights, model: nn.Module) -> dict[str, Tensor]:
     """Those tensors of the file that have a name and the shape of the place's own, the first convolution adapted."""
     own = place.state_dict()
-    first = getattr(_backbone(model), "conv1", None)
-    adaptable = {f"{name}.weight" for name, module in place.named_modules() if module is first}
+    body = _backbone(model)
+    first = first_convolution(body)
+    adapted = None if first is None else body.get_submodule(first)
+    adaptable = {f"{name}.weight" for name, module in place.named_modules() if module is adapted}
     fitting = {}
     for name in own.keys() & state.keys():
         value = _adapted(state[name], own[name].shape) if name in adaptable else state[name]

@@ -1,4 +1,4 @@
-"""Mask R-CNN with a ResNet-FPN backbone, from torchvision's detection classes.
+"""Mask R-CNN over an FPN, from torchvision's detection classes.
 
 Shape letters: B batch, C channels (context slices), X right, Y anterior, N instances in one slice. torchvision's
 images are (channel, row, column) with row = Y and column = X, and its boxes are (xmin, ymin, xmax, ymax), so a box
@@ -13,26 +13,19 @@ from typing import Any, Literal, Self
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
-from torchvision.models import resnet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNN, MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.ops import FrozenBatchNorm2d, masks_to_boxes
+from torchvision.ops import masks_to_boxes
 
 from missrate.core.config import Frozen
 from missrate.core.errors import ConfigError
 from missrate.core.lesions import components
 from missrate.core.types import LESION
-from missrate.models._resnet import GREY_MEAN, GREY_STD, begin, freeze
+from missrate.models._backbones import GREY_MEAN, GREY_STD, Name, Norm, Pyramid, freeze
 
 Targets = Literal["lesions", "whole_and_background"]
 Instances = dict[str, Tensor]
-NORMS: dict[str, Callable[..., nn.Module]] = {
-    "batch": nn.BatchNorm2d,
-    "frozen_batch": FrozenBatchNorm2d,
-    "group": partial(nn.GroupNorm, 32),
-}
 LESION_CLASS, CLASSES = 1, 2
 BOX_ROI = 7
 """Of torchvision: each box is pooled to 7 x 7."""
@@ -49,8 +42,8 @@ class Config(Frozen):
     see ``detections_to_map``.
     """
 
-    backbone: Literal["resnet18", "resnet34", "resnet50"] = "resnet50"
-    norm: Literal["batch", "frozen_batch", "group"] = "batch"
+    backbone: Name = "resnet50"
+    norm: Norm = "batch"
     trainable_stages: int = Field(default=5, ge=0, le=5)
     fpn_channels: int = Field(default=256, ge=1)
     box_channels: int = Field(default=1024, ge=1)
@@ -147,7 +140,7 @@ class MaskRCNNSegmenter(nn.Module):
         self.config = config
         self.repeat = 3 if channels == 1 else 1
         self.net: nn.Module = _network(config, channels * self.repeat)
-        self._frozen = freeze(self.backbone(), config.trainable_stages)
+        self._frozen = freeze(self.backbone(), config.backbone, config.trainable_stages)
         self.train()
 
     def train(self, mode: bool = True) -> Self:
@@ -172,7 +165,7 @@ class MaskRCNNSegmenter(nn.Module):
         return torch.stack(maps)[:, None]
 
     def backbone(self) -> nn.Module:
-        """The ResNet under the FPN, with torchvision's names, without ``fc``."""
+        """The network under the FPN, with the names of torchvision or timm, without its classifier."""
         return self.net.get_submodule("backbone.body")
 
     def _images(self, image_BCXY: Tensor) -> list[Tensor]:
@@ -199,7 +192,7 @@ def _network(config: Config, channels: int) -> nn.Module:
     """torchvision's MaskRCNN, assembled from its own parts. Nothing is downloaded: all weights are random."""
     ratios = (config.aspect_ratios,) * len(config.anchors_px)
     net: Any = MaskRCNN(
-        _fpn(config, channels),
+        Pyramid(config.backbone, channels, norm=config.norm, out_channels=config.fpn_channels),
         min_size=config.input_px or 1,
         max_size=2 * (config.input_px or 1),
         image_mean=[GREY_MEAN] * channels,
@@ -223,16 +216,6 @@ def _network(config: Config, channels: int) -> nn.Module:
     _keep_coordinates_precise(net)
     assert isinstance(net, nn.Module)
     return net
-
-
-def _fpn(config: Config, channels: int) -> nn.Module:
-    """The ResNet with an FPN of any width (torchvision's own function knows only 256)."""
-    body = getattr(resnet, config.backbone)(weights=None, norm_layer=NORMS[config.norm])
-    begin(body, channels)
-    levels = {f"layer{k}": str(k - 1) for k in (1, 2, 3, 4)}
-    widths = [body.inplanes // 8 * 2**k for k in range(4)]
-    fpn: nn.Module = BackboneWithFPN(body, levels, widths, config.fpn_channels)
-    return fpn
 
 
 def _own_size(image: Tensor, target: Instances | None = None) -> tuple[Tensor, Instances | None]:

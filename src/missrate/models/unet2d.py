@@ -1,4 +1,4 @@
-"""U-Net with a ResNet encoder for axial slices, from segmentation-models-pytorch.
+"""U-Net for axial slices over an encoder of ImageNet's networks, from segmentation-models-pytorch.
 
 Shape letters: B batch, C channels (context slices), X right, Y anterior.
 """
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from missrate.core.config import Frozen
 from missrate.core.errors import ConfigError
-from missrate.models._resnet import begin, freeze, standardise
+from missrate.models._backbones import BACKBONES, Name, begin, freeze, standardise
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 DEFAULT_LOSS = "dice_ce"
@@ -26,7 +26,7 @@ STRIDE = 32
 class Config(Frozen):
     """The defaults train on CPUs. ``decoder_channels`` run from the deepest level to the image's own."""
 
-    encoder: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
+    encoder: Name = "resnet18"
     decoder_channels: tuple[int, int, int, int, int] = (128, 64, 32, 16, 16)
     norm: Literal["batch"] = "batch"
     trainable_stages: int = Field(default=5, ge=0, le=5)
@@ -40,9 +40,10 @@ class UNet2D(nn.Module):
     def __init__(self, config: Config, loss: Loss, channels: int) -> None:
         super().__init__()
         self.loss = loss
+        self._inside = BACKBONES[config.encoder].inside
         # weights come from the recipe's init and never from here, so that nothing is downloaded
         self.net: nn.Module = smp.Unet(
-            config.encoder,
+            BACKBONES[config.encoder].encoder,
             encoder_weights=None,
             decoder_channels=config.decoder_channels,
             decoder_use_norm="batchnorm",
@@ -50,7 +51,7 @@ class UNet2D(nn.Module):
             classes=1,
         )
         begin(self.backbone(), channels)
-        self._frozen = freeze(self.backbone(), config.trainable_stages)
+        self._frozen = freeze(self.backbone(), config.encoder, config.trainable_stages)
         self.train()
 
     def train(self, mode: bool = True) -> Self:
@@ -84,8 +85,8 @@ class UNet2D(nn.Module):
             self.train(was_training)
 
     def backbone(self) -> nn.Module:
-        """The encoder; its parameter names are those of torchvision's ResNet without ``fc``."""
-        return self.net.get_submodule("encoder")
+        """The encoder, with the names of torchvision or timm, without its classifier."""
+        return self.net.get_submodule("encoder").get_submodule(self._inside)
 
 
 def build(config: Config, loss: Loss | None, *, channels: int) -> UNet2D:

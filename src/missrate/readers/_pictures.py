@@ -36,12 +36,16 @@ def to_pages(values_XYZ: NDArray[Any]) -> NDArray[Any]:
     return values_XYZ[::-1, ::-1, :].transpose(2, 1, 0)
 
 
-def read(path: Path, *, palette: bool = False) -> NDArray[Any]:
+def read(path: Path, *, palette: bool = False, channel: int | None = None) -> NDArray[Any]:
     """The pages NYX of a picture or of a .npy. Colours whose channels are equal are grey.
 
-    ``palette``: the numbers of a palette are what counts (masks). EXIF's orientation is not applied: pixels count as
-    they are stored. Raises DataError for damage, colours, transparency, animations, and more than 2**28 pixels.
+    ``palette``: the numbers of a palette are what counts (masks). ``channel`` takes one of the three numbers of each
+    pixel, where colours are sequences. EXIF's orientation is not applied: pixels count as they are stored. Raises
+    DataError for damage, other colours, transparency, animations, and more than 2**28 pixels; with a ``channel`` also
+    for what has none.
     """
+    if channel is not None and path.suffix in ARRAYS:
+        raise DataError(f"{path} must be a picture in colours, as `channel` was given. Got an array.")
     if path.suffix == ".npy":
         with _arrays.npy(path) as (header, stream):
             return _pages(header, stream, path)
@@ -51,14 +55,14 @@ def read(path: Path, *, palette: bool = False) -> NDArray[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata; bombs are refused by size below
             with Image.open(path, formats=FORMATS) as picture:
-                return _decoded(picture, path, palette=palette)
+                return _decoded(picture, path, palette=palette, channel=channel)
     except DataError:
         raise
     except Exception as error:  # Pillow raises a dozen kinds for damaged files
         raise DataError(f"{path} must be a whole picture. Got: {type(error).__name__}.") from error
 
 
-def _decoded(picture: Any, path: Path, *, palette: bool) -> NDArray[Any]:
+def _decoded(picture: Any, path: Path, *, palette: bool, channel: int | None) -> NDArray[Any]:
     frames = int(getattr(picture, "n_frames", 1))
     if frames * math.prod(picture.size) > MOST_PIXELS:
         raise DataError(f"{path} must have at most {MOST_PIXELS} pixels. Got {frames} x {picture.size}.")
@@ -70,12 +74,14 @@ def _decoded(picture: Any, path: Path, *, palette: bool) -> NDArray[Any]:
         if pages and (picture.size[1], picture.size[0]) != pages[0].shape:  # before it is decoded: it may be a bomb
             raise DataError(f"The pages of {path} must have one size. Got several.")
         picture.load()
-        pages.append(_grey(picture, path, palette=palette))
+        pages.append(_grey(picture, path, palette=palette, channel=channel))
     return np.stack(pages)
 
 
-def _grey(picture: Any, path: Path, *, palette: bool) -> NDArray[Any]:
+def _grey(picture: Any, path: Path, *, palette: bool, channel: int | None) -> NDArray[Any]:
     mode = picture.mode
+    if channel is not None and mode not in ("RGB", "RGBA"):
+        raise DataError(f"{path} must be a picture in colours, as `channel` was given. Got the mode {mode}.")
     if mode in DEPTHS and (mode != "P" or palette):
         values = np.asarray(picture)
         return values.astype(np.uint8) if values.dtype == np.bool_ else values
@@ -88,10 +94,12 @@ def _grey(picture: Any, path: Path, *, palette: bool) -> NDArray[Any]:
         if (channels_YXC[..., -1] != 255).any():
             raise DataError(f"{path} must be opaque. Got transparent pixels.")
         channels_YXC = channels_YXC[..., :-1]
+    if channel is not None:
+        return np.ascontiguousarray(channels_YXC[..., channel])
     if (channels_YXC != channels_YXC[..., :1]).any():
         raise DataError(
-            f"{path} must be grey. Got colours; perhaps a colour map was applied when it was written, and then its "
-            "numbers are lost: export it again."
+            f"{path} must be grey. Got colours; perhaps its three channels are sequences: choose one by `channel`. Or "
+            "a colour map was applied when it was written, and then its numbers are lost: export it again."
         )
     return np.ascontiguousarray(channels_YXC[..., 0])
 

@@ -1,7 +1,8 @@
 """Axial slices as pictures (PNG, JPEG, TIFF) or arrays (.npy, .npz), with masks beside them.
 
-File names give patient and slice number. Slices of one patient become one scan where they have one size and
-consecutive numbers; otherwise each slice is a case of its own, and they stay together by their patient.
+File names give patient and slice number, or each patient has a folder. Slices of one patient become one scan where they
+have one size and consecutive numbers; otherwise each slice is a case of its own, and they stay together by their
+patient.
 """
 
 import hashlib
@@ -23,17 +24,15 @@ from missrate.core.errors import DataError
 from missrate.core.foreign import prediction_of
 from missrate.core.grid import Grid
 from missrate.core.types import Entry, Map, Prediction, Scan
-from missrate.readers import _files, _pictures
-from missrate.readers._pictures import ARRAYS, AXCODES, PICTURES
+from missrate.readers import _files, _pictures, _slice_pairs
+from missrate.readers._pictures import AXCODES, PICTURES
+from missrate.readers._slice_pairs import PATTERN
 
 LESION: tuple[int, ...] = ()
 ORGAN: tuple[int, ...] = ()
 
-IMAGES = ("imagesTr", "images", "image", "imgs", "img", "ct", "slices")
-LABELS = ("labelsTr", "labels", "label", "masks", "mask", "segmentations", "annotations")
-WORD = re.compile(r"(?:^|[_.-]+)(?P<word>img|image|ct|scan|mask|label|seg|segmentation|gt)s?(?=$|[_.-])", re.IGNORECASE)
-IMAGE_WORDS = ("img", "image", "ct", "scan")
-PATTERN = r"(?P<patient>.*?)[_.-]*(?:z|slice|slc|img|im|s)?[_.-]*(?P<slice>\d+)"
+CHANNELS = {"red": 0, "green": 1, "blue": 2, "pre": 0, "flair": 1, "post": 2}
+"""The last three are those of the LGG set: before contrast medium, FLAIR, and after it."""
 MOST_VALUES = 32
 """A mask with more different values is no mask: most are JPEGs, which blur it."""
 OWN_VALUES = ("mask", "label", "labels", "seg")
@@ -55,7 +54,8 @@ class Config(Frozen):
 
     ``pattern``: fits a whole name without its ending, with the groups ``patient`` and ``slice``. ``spacing_mm``: x, y,
     z; without it the grid knows pixels only. ``stack``: ``scan`` refuses gaps, ``slice`` never stacks.
-    ``mask_threshold``: masks are 1 from this value upwards. ``role``: what a flat folder holds.
+    ``mask_threshold``: masks are 1 from this value upwards. ``channel``: which of the three numbers of a pixel is the
+    image where colours are sequences: 0, 1, 2, or a name of ``CHANNELS``. ``role``: what a flat folder holds.
     """
 
     role: Literal["pairs", "labels"] = "pairs"
@@ -66,6 +66,7 @@ class Config(Frozen):
     spacing_mm: tuple[Positive, Positive, Positive] | None = None
     stack: Literal["auto", "scan", "slice"] = "auto"
     mask_threshold: float | None = None
+    channel: Literal[0, 1, 2, "red", "green", "blue", "pre", "flair", "post"] | None = None
     npz: Npz = Npz()
 
     @model_validator(mode="after")
@@ -73,6 +74,11 @@ class Config(Frozen):
         if self.hu_range is not None and self.hu_range[0] >= self.hu_range[1]:
             raise ValueError("hu_range must be (black, white) with black < white")
         return self
+
+    @property
+    def channel_index(self) -> int | None:
+        """``channel`` as a number."""
+        return CHANNELS[self.channel] if isinstance(self.channel, str) else self.channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +93,13 @@ class _Slice:
 
 
 def recognises(root: Path) -> bool:
-    """Pictures, or arrays in pairs: flat, or in folders of images and of masks."""
-    if _files.files(root, *PICTURES) or _paired(_files.files(root, ".npy")):
+    """Pictures, or arrays in pairs: flat, in folders of images and of masks, or in a folder for each patient."""
+    if _files.files(root, *PICTURES) or _slice_pairs.paired(_files.files(root, ".npy")):
         return True
     archives = _files.files(root, ".npz")
     if archives:
         return "image" in _pictures.npz_names(archives[0])
-    images, labels = _subfolder(root, IMAGES), _subfolder(root, LABELS)
-    return images is not None and labels is not None and bool(_files.files(images, *PICTURES, ".npy"))
+    return _slice_pairs.recognises(root)
 
 
 def find(root: Path, config: Config) -> list[Entry]:
@@ -108,7 +113,8 @@ def find(root: Path, config: Config) -> list[Entry]:
 
 def notes(root: Path, config: Config) -> list[str]:
     """How slices became cases, and of whom."""
-    return _cases(root, config)[1]
+    left_out = _slice_pairs.left_out(root)
+    return [*_cases(root, config)[1], *([left_out] if left_out else [])]
 
 
 def label_names(root: Path) -> dict[int, str]:
@@ -151,7 +157,9 @@ def load_prediction(location: str, labels: tuple[int, ...]) -> Prediction:
 def _image_pages(path: Path, config: Config) -> tuple[NDArray[Any], bool]:
     """Pages, and whether they are HU."""
     archive = path.suffix == ".npz"
-    pages_NYX = _pictures.read_npz(path, config.npz.image) if archive else _pictures.read(path)
+    pages_NYX = (
+        _pictures.read_npz(path, config.npz.image) if archive else _pictures.read(path, channel=config.channel_index)
+    )
     if pages_NYX.dtype.kind not in "iuf":
         raise DataError(f"{path} must hold real numbers. Got {pages_NYX.dtype}.")
     if pages_NYX.dtype.kind != "u":  # numbers with a sign are no brightness
@@ -281,72 +289,22 @@ def _size(one: _Slice, config: Config) -> object:
 def _slices(root: Path, config: Config) -> list[_Slice]:
     if not root.is_dir():
         raise DataError(f"A source of slices must be a folder. Got {root}.")
-    images, labels = _folders(root, config)
+    images, labels = _slice_pairs.pairs(root, config.images, config.labels, only_labels=config.role == "labels")
     compiled = _files.compiled(config.pattern, "pattern")
     if not {"patient", "slice"} <= compiled.groupindex.keys():
         raise DataError(f"`pattern` must have the groups patient and slice. Got {config.pattern!r}.")
     result = []
     for name in sorted(images.keys() | labels.keys()):
-        found = compiled.fullmatch(name)
+        folder, _, own = name.rpartition("/")
+        found = compiled.fullmatch(own)
         if found is None or not re.fullmatch("[0-9]+", found["slice"] or ""):
             raise DataError(f"`pattern` must fit every name, `slice` a whole number in it. Got {name!r}.")
-        whose = found["patient"] or ""
+        whose = folder or found["patient"] or ""
         patient = _files.safe_id(whose) if whose.strip("_.-") else ""
-        result.append(_Slice(patient, int(found["slice"]), _files.safe_id(name), images.get(name), labels.get(name)))
+        case_id = _files.safe_id(own if own.startswith(folder) else f"{folder}_{own}")
+        result.append(_Slice(patient, int(found["slice"]), case_id, images.get(name), labels.get(name)))
     if not result:
         raise DataError(f"{root} must hold pictures or arrays of slices. Got none; perhaps look deeper.")
-    return result
-
-
-def _folders(root: Path, config: Config) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Images and masks by name: in two folders, as .npz that hold both, or in one folder told apart by a word."""
-    image_folder = _subfolder(root, (config.images,) if config.images else IMAGES)
-    label_folder = _subfolder(root, (config.labels,) if config.labels else LABELS)
-    for named, found in ((config.images, image_folder), (config.labels, label_folder)):
-        if named and found is None:
-            raise DataError(f"{root / named} must be a folder. Got none of that name.")
-    if image_folder or label_folder:
-        return _by_name(image_folder), _by_name(label_folder)
-    archives = {path.stem: path for path in _files.files(root, ".npz")}
-    if archives:
-        return ({} if config.role == "labels" else archives), archives
-    flat = _files.files(root, *PICTURES, ".npy")
-    if config.role == "labels" and not _paired(flat):
-        return {}, _once(flat)
-    images, labels = _told_apart(flat)
-    return ({} if config.role == "labels" else _once(images)), _once(labels)
-
-
-def _subfolder(root: Path, names: tuple[str, ...]) -> Path | None:
-    return next((root / name for name in names if (root / name).is_dir()), None)
-
-
-def _by_name(folder: Path | None) -> dict[str, Path]:
-    return _once(_files.files(folder, *PICTURES, *ARRAYS)) if folder else {}
-
-
-def _told_apart(paths: list[Path]) -> tuple[list[Path], list[Path]]:
-    images: list[Path] = []
-    labels: list[Path] = []
-    for path in paths:
-        found = WORD.search(path.stem)
-        (images if found is None or found["word"].lower() in IMAGE_WORDS else labels).append(path)
-    return images, labels
-
-
-def _paired(paths: list[Path]) -> bool:
-    images, labels = _told_apart(paths)
-    return bool(_once(images).keys() & _once(labels).keys()) if images and labels else False
-
-
-def _once(paths: list[Path]) -> dict[str, Path]:
-    """Files by what is left of their names without a word such as img or mask. Raises DataError when two are alike."""
-    result: dict[str, Path] = {}
-    for path in paths:
-        name = WORD.sub("", path.stem).strip("_.-") or path.stem
-        if name in result:
-            raise DataError(f"Ids must be unique. Got {name!r} from {result[name].name} and {path.name}.")
-        result[name] = path
     return result
 
 
@@ -364,5 +322,5 @@ def _location(paths: list[Path | None], config: Config) -> str | None:
     states = [(path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     state = hashlib.sha256(repr(states).encode()).hexdigest()[:12]
     # Not sorted: of two masks the later one wins.
-    needed = config.model_dump(mode="json", include={"hu_range", "spacing_mm", "mask_threshold", "npz"})
+    needed = config.model_dump(mode="json", include={"hu_range", "spacing_mm", "mask_threshold", "channel", "npz"})
     return json.dumps({"files": [str(path) for path in files], "config": needed, "state": state})
