@@ -41,7 +41,7 @@ def test_two_discordant_patients_can_never_be_separable() -> None:
     # Swapping within each of two patients: 2 of 4 patterns are as extreme, and no data could give less.
     assert (lesion["p"], lesion["least_p"], lesion["p_holm"]) == (0.5, 0.5, 0.5)
     assert (lesion["separable"], lesion["attainable"]) == (False, False)
-    assert "not separable" in compared({"a": A, "b": B})["answer"][0]
+    assert compared({"a": A, "b": B})["answer"][0].endswith("So few patients differ that no test could show one.")
 
 
 def test_eight_discordant_patients_can() -> None:
@@ -52,7 +52,10 @@ def test_eight_discordant_patients_can() -> None:
     assert lesion["separable"]
     same = result["comparisons"]["c"]["metrics"]["lesion_miss_rate"]["pooled"]
     assert (same["difference"], same["p"], same["p_holm"], same["separable"]) == (0.0, 1.0, 1.0, False)
-    assert result["answer"][0].startswith("b misses 50.0% of the lesions, a 0.0%: a misses fewer")
+    # Over four levels and two arms the p of eight tests are corrected: .0078 of voxels, slices and lesions become .063.
+    assert lesion["p_levels"] == pytest.approx(16 / 256)
+    assert not lesion["shown"]
+    assert result["answer"][0].startswith("No difference between b and a is shown in the lesion volume: 33.3% against")
 
 
 def test_who_misses_what() -> None:
@@ -255,6 +258,9 @@ def test_points_have_no_voxels_and_are_compared_by_their_lesions() -> None:
         "p_holm": None,
         "separable": False,
         "attainable": False,
+        "p_levels": None,
+        "shown": False,
+        "could_show": False,
     }
     assert result["ranks"]["voxel_miss_rate"]["top"] == []
     assert result["gate"]["arms"]["b"]["worse"] is True
@@ -276,8 +282,9 @@ def test_null_arms_are_described_and_in_no_family() -> None:
     assert nothing["ci95"] is not None
     assert all(part["p"] is None for part in (beside["nothing"]["patients"], beside["nothing"]["auroc"]))
     result = compared(with_null)
-    assert any("nothing misses 100.0% of the lesions, a 0.0%: a null arm, described and not tested" in line
-               for line in result["answer"])  # fmt: skip
+    (said,) = (line for line in result["answer"] if line.startswith("nothing "))
+    assert said.startswith("nothing is a null arm, described and not tested. It misses of the lesion volume: 100.0% ag")
+    assert "p = " not in said
     assert "null arm: not tested" in markdown.table(result)
     assert result["permutations"] == compared(arms)["permutations"]
     # Against a null arm nothing is tested either.

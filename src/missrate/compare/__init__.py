@@ -8,13 +8,15 @@ import numpy as np
 from missrate.compare.areas import auroc
 from missrate.compare.arms import NULL_ARMS, Arm, Given, Points, common_cases, ready_arms
 from missrate.compare.gate import Gate, judge
+from missrate.compare.headline import adjust_levels, headline
 from missrate.compare.matched import curves, matched, works
-from missrate.compare.paired import adjust, answer, describe, paired
+from missrate.compare.paired import adjust, describe, paired
 from missrate.compare.pairs import all_pairs
 from missrate.compare.ranking import ranks
 from missrate.compare.rates import rates
 from missrate.compare.subgroups import by_column, by_diameter, require_columns
 from missrate.core.intervals import Weights, patient_weights
+from missrate.core.miss_rates import LEVELS
 from missrate.core.resampling import draws_for
 from missrate.core.types import Matching
 
@@ -61,13 +63,14 @@ def compare(
     reference, columns = made[against], subgroups or {}
     require_columns(reference, columns)
     weights = patient_weights(len(reference.patients), resamples, seed)
-    draws = draws_for(max(len(made.keys() - set(NULL_ARMS) - {against}), 1))
+    draws = draws_for(len(LEVELS) * max(len(made.keys() - set(NULL_ARMS) - {against}), 1))
     comparisons = {
         name: _against(arm, reference, columns, weights, seed=seed, draws=draws)
         for name, arm in made.items()
         if name != against
     }
     adjust(comparisons)
+    adjust_levels(comparisons)
     own = {name: rates(arm, weights, seed) for name, arm in made.items()}
     runs = {run.name: run for arm in made.values() for run in arm.runs}
     verdicts = works(runs, baseline, weights, volume_ml=fp_ml_per_scan[0] if fp_ml_per_scan else np.inf)
@@ -90,7 +93,7 @@ def compare(
         "permutations": draws,
         "seed": seed,
         "left_out": left_out,
-        "answer": [*answer(against, comparisons, verdicts), *_absent(left_out)],
+        "answer": [*headline(against, comparisons, verdicts), *_absent(left_out)],
         "rates": own,
         "comparisons": comparisons,
         "all_pairs": all_pairs(made, weights, seed=seed) if pairs == "all" else None,

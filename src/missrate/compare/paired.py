@@ -85,39 +85,6 @@ def adjust_family(blocks: list[Json]) -> None:
         block |= {"p_holm": p, "separable": p <= ALPHA and clear, "attainable": attainable}
 
 
-def answer(against: str, comparisons: dict[str, Json], verdicts: dict[str, Json]) -> list[str]:
-    """Plain sentences: one about each comparison, one about each arm that does not beat the baseline."""
-    lines = []
-    for name, comparison in comparisons.items():
-        if "reason" in comparison:
-            lines.append(f"{name} cannot be compared with {against}: {comparison['reason']}.")
-            continue
-        block = comparison["metrics"]["lesion_miss_rate"]["pooled"]
-        lines.append(_sentence(name, against, block))
-    for name, verdict in verdicts.items():
-        if verdict["works"] is False:
-            lines.append(f"{name} does not beat {verdict['baseline']} at matched false-positive volume.")
-    return lines
-
-
-def _sentence(name: str, against: str, block: Json) -> str:
-    if block["difference"] is None:
-        return f"{name} and {against} cannot be compared: there is no lesion."
-    head = f"{name} misses {block['arm']:.1%} of the lesions, {against} {block['against']:.1%}"
-    if block["ci95"] is None:
-        return f"{head} (too few patients for an interval)."
-    low, high = block["ci95"]
-    if block.get("described"):
-        difference = f"{block['difference']:+.1%} [{low:+.1%}, {high:+.1%}]"
-        return f"{head}: a null arm, described and not tested (difference {difference})."
-    spread = f"difference {block['difference']:+.1%} [{low:+.1%}, {high:+.1%}], p = {block['p_holm']:.3g} (Holm)"
-    if not block["attainable"]:
-        return f"{head}: not separable, and so few patients differ that no data could show it ({spread})."
-    if not block["separable"]:
-        return f"{head}: not separable ({spread})."
-    return f"{head}: {name if block['difference'] < 0 else against} misses fewer ({spread})."
-
-
 def _blocks(comparison: Json) -> Iterator[tuple[str, Json]]:
     """Every block with a test, and the family in which Holm adjusts it."""
     for name, averages in comparison["metrics"].items():

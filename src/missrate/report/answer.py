@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from missrate.core.miss_rates import LEVELS
 from missrate.report import ranks
 from missrate.report.material import NULL_ARMS, Arm, Material
 from missrate.report.words import amount, listed, point_words, sentence, share
@@ -58,25 +59,30 @@ def _summary(material: Material) -> list[str]:
             f"{arm.name} misses {_rate(arm)} of the lesions at this cost: {_cost(arm, material)}." for arm in best
         ]
     reference = next(arm for arm in material.arms if arm.name == against)
-    blocks = {
-        arm.name: block
-        for arm in material.trained_arms()
-        if (block := _lesions(material.comparison["comparisons"].get(arm.name, {}))) is not None
-    }
-    fewer, more = ([n for n, b in blocks.items() if b["separable"] and b["difference"] * s < 0] for s in (1, -1))
-    rest = len(blocks) - len(fewer) - len(more)
     lines.append(
-        f"The reference arm {against} misses {_rate(reference)}, at this cost: {_cost(reference, material)}. "
-        f"Of {len(blocks)} arms, {_some(fewer, 'fewer')}, {_some(more, 'more')}, and {rest} are not separable from it: "
-        f"{material.comparison['patients']} patients cannot tell them apart, which does not make them equal."
+        f"The reference arm {against} misses {_rate(reference)} of the lesions, at this cost: "
+        f"{_cost(reference, material)}."
     )
+    lines += [line for level in LEVELS if (line := _counted(level, material))]
     told = [f"{arm.name} had another budget on purpose: {arm.unequal}." for arm in material.arms if arm.unequal]
     return [*lines, *told]
 
 
-def _lesions(comparison: Json) -> Json | None:
-    block: Json | None = comparison.get("metrics", {}).get("lesion_miss_rate", {}).get("pooled")
-    return None if block is None or block["difference"] is None else block
+def _counted(level: str, material: Material) -> str:
+    """How many arms miss less at one level, how many more, and of how many nothing is shown; "" where none has it."""
+    comparisons = material.comparison["comparisons"]
+    found = {arm.name: comparisons.get(arm.name, {}).get("metrics", {}) for arm in material.trained_arms()}
+    blocks = {name: metrics[level]["pooled"] for name, metrics in found.items() if level in metrics}
+    blocks = {name: block for name, block in blocks.items() if block["difference"] is not None}
+    if not blocks:
+        return ""
+    less, more = ([n for n, b in blocks.items() if b["shown"] and b["difference"] * s < 0] for s in (1, -1))
+    rest = len(blocks) - len(less) - len(more)
+    return (
+        f"Of {len(blocks)} arms, {_some(less, 'less')} of {LEVELS[level]}, {_some(more, 'more')}, and of {rest} no "
+        f"difference is shown: {material.comparison['patients']} patients cannot tell them apart, which does not make "
+        "them equal."
+    )
 
 
 def _rate(arm: Arm) -> str:
@@ -90,5 +96,5 @@ def _rate(arm: Arm) -> str:
 
 def _some(names: list[str], what: str) -> str:
     if not names:
-        return f"none misses {what} beyond chance"
+        return f"none misses {what}"
     return f"{len(names)} {'miss' if len(names) > 1 else 'misses'} {what} ({listed(names, 12)})"
