@@ -8,7 +8,7 @@ import pytest
 from missrate.core.config import parse
 from missrate.core.errors import ConfigError
 from missrate.core.recipe import TrainConfig
-from missrate.study import budgets, config
+from missrate.study import budgets, config, model_stages
 from missrate.study.plan import plan
 from tests.study import tiny
 
@@ -122,11 +122,36 @@ def test_an_arm_may_have_another_budget_for_a_stated_reason(tmp_path: Path) -> N
         ('train = { steps = 2 }\nunequal = ""', "unequal: String should have at least 1"),
         ('train = { steps = 2 }\nunequal = "x"\nevaluate = false', "must be said of an evaluated arm"),
         ('train = { steps = 2 }\nunequal = "x"\nconfig = { norm = "group" }', "must share 'norm'"),
+        ("train_patients = 3", "An arm with train_patients must say why. Got 'other'"),
+        ('train_patients = 0\nunequal = "x"', "train_patients"),
     ],
 )
 def test_a_reason_must_be_one_and_excuses_the_budget_only(tmp_path: Path, arm: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config.read_study(study(tmp_path, back=f"{UNEQUAL}{arm}\n"), [])
+
+
+def test_fewer_training_patients_are_the_same_in_every_arm_and_among_more(tmp_path: Path) -> None:
+    arms = "".join(
+        UNEQUAL.replace("other", f"{name}{count}") + f'train_patients = {count}\nunequal = "curve"\n'
+        for name in ("x", "y")
+        for count in (2, 4, 5)
+    )
+    read = config.read_study(study(tmp_path, front="seeds = [0, 1]\n", back=arms), [])
+    assert budgets.unequal(read)["x4"] == "4 training patients (curve)"
+    patients = {f"{patient}{scan}": patient for patient in "abcdef" for scan in (1, 2)}
+
+    def chosen(name: str) -> set[str]:
+        cases = model_stages._of_some(patients, read.arm(name), read.partition.seed)
+        assert {case for case, patient in patients.items() if patient in {c[0] for c in cases}} == set(cases)
+        return {case[0] for case in cases}
+
+    assert chosen("maskrcnn") == set("abcdef")
+    assert [len(chosen(f"x{count}")) for count in (2, 4, 5)] == [2, 4, 5]
+    assert chosen("x2") < chosen("x4") < chosen("x5")
+    assert chosen("x4") == chosen("y4") == chosen("y4-seed1")
+    with pytest.raises(ConfigError, match=r"train_patients of arm 'x5' must be at most .* Got 5 of 3"):
+        model_stages._of_some(dict(zip("abc", "abc", strict=True)), read.arm("x5"), 0)
 
 
 def test_an_unequal_chain_justifies_no_other_arms_steps(tmp_path: Path) -> None:
@@ -161,6 +186,7 @@ def test_one_run_cannot_begin_from_those_of_folds(tmp_path: Path) -> None:
         "train = { steps = 4 }",
         'init = "arm:unet"',
         'split = "slices"',
+        "train_patients = 3",
     ],
 )
 def test_what_only_training_could_heed_is_refused_elsewhere(tmp_path: Path, said: str) -> None:

@@ -33,7 +33,7 @@ def _deviations(study: "StudyConfig", arm: "ArmConfig") -> list[str]:
     for key in ("batch", "patch_px"):
         if getattr(mine, key) != getattr(shared, key):
             told.append(f"{key} {getattr(mine, key)} instead of {getattr(shared, key)}")
-    return told
+    return [*told, *([f"{arm.train_patients} training patients"] if arm.train_patients is not None else [])]
 
 
 def _require_reasons(study: "StudyConfig") -> None:
@@ -41,8 +41,8 @@ def _require_reasons(study: "StudyConfig") -> None:
     for arm in study.arms:
         if arm.unequal is not None and not (arm.evaluate and _deviations(study, arm)):
             raise ConfigError(
-                "unequal must be said of an evaluated arm whose steps, batch or patch_px are not those of [budget]. "
-                f"Got it in {arm.name!r}; leave it out."
+                "unequal must be said of an evaluated arm whose steps, batch or patch_px are not those of [budget], or "
+                f"that has train_patients. Got it in {arm.name!r}; leave it out."
             )
 
 
@@ -68,6 +68,10 @@ def require_equal(study: "StudyConfig") -> None:
                 raise ConfigError(
                     f"Arms must share [budget] {key} {shared}. Got {mine}: {arm.name!r}; perhaps say why it is unequal."
                 )
+        if arm.train_patients is not None:
+            raise ConfigError(
+                f'An arm with train_patients must say why. Got {arm.name!r}; add unequal = "learning curve".'
+            )
         others = {total for name, total in totals.items() if name != arm.name}
         if recipe.train.steps not in {study.budget.steps, *others}:
             raise ConfigError(

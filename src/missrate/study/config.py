@@ -28,8 +28,9 @@ class ArmConfig(Frozen):
     the "*" in ``name`` becomes the folder's name. ``reader`` names their format, which otherwise is recognised, and
     ``labels`` what their numbers mean, where that is not what the source's mean or their ``dataset.json`` says.
     ``view``: what differs from the study's in how HU become a model's image. ``split`` "slices" is a fault on purpose,
-    see ``leak``. ``unequal``: why it is trained with another budget than the others, on purpose. ``seed`` and
-    ``repeats`` are set where a study has ``seeds``: this arm is that one, trained again.
+    see ``leak``. ``train_patients``: how many of the training patients it is trained on (all): the same ones in every
+    arm, and among those of every larger number. ``unequal``: why it is trained with another budget than the others, on
+    purpose. ``seed`` and ``repeats`` are set where a study has ``seeds``: this arm is that one, trained again.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ArmConfig(Frozen):
     split: Literal["patients", "slices"] = "patients"
     view: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, Any] = Field(default_factory=dict)
+    train_patients: int | None = Field(default=None, ge=1)
     predict: PredictConfig = PredictConfig()
     run: str | None = None
     predictions: Path | dict[str, Path] | None = None
@@ -63,7 +65,7 @@ class ArmConfig(Frozen):
         if sum(value is not None for value in (self.model, self.run, self.predictions)) != 1:
             raise ValueError("must have exactly one of model, run, predictions")
         if self.model is None:
-            own = {"loss", "init", "source", "train", "view", "split", "unequal"}
+            own = {"loss", "init", "source", "train", "train_patients", "view", "split", "unequal"}
             stated = sorted(
                 key
                 for key in own
@@ -182,6 +184,8 @@ class StudyConfig(Frozen):
             raise ValueError('an arm with split = "slices" must see the scan\'s own slices: leave [view] slice_mm out')
         for arm in self.arms:
             parent = next((one for one in self.arms if f"arm:{one.name}" == arm.init), None)
+            if arm.split == "slices" and arm.train_patients is not None:
+                raise ValueError(f'{arm.name} must not have train_patients with split = "slices"')
             if arm.split == "slices" and parent is not None and parent.source in (None, self.partition.source):
                 raise ValueError(f"{arm.name} must begin from weights of another source: {parent.name} saw this one")
             if arm.init.removeprefix("arm:") in leaky:

@@ -8,6 +8,7 @@ from typing import Any
 from missrate.core import store
 from missrate.core.errors import ConfigError
 from missrate.core.recipe import Recipe
+from missrate.core.seed import generator
 from missrate.engine import Task
 from missrate.readers._detect import source_of
 from missrate.study import arm_labels, estimate, leak, work
@@ -39,7 +40,7 @@ def train(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:
 
     def tasks() -> list[Task]:
         leading = leak.leading_slices(layout) if leaks else {}
-        parts = _training_cases(layout, source, fold)
+        parts = _training_cases(layout, arm, fold)
         if leaks:
             parts = {"train": [case_id for case_id, slices in leading.items() if slices], "validation": []}
         given = arguments(
@@ -58,7 +59,11 @@ def train(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:
     return Stage(
         name=layout.train_name(arm.name, fold),
         inputs=tuple(inputs),
-        config=[resolved.model_dump(mode="json"), *(["slices"] if leaks else [])],
+        config=[
+            resolved.model_dump(mode="json"),
+            *(["slices"] if leaks else []),
+            *([] if arm.train_patients is None else [arm.train_patients]),
+        ],
         owns=(str(run.relative_to(layout.out)),),
         tasks=tasks,
         finish=lambda: [run / "weights.safetensors", run / "recipe.toml", run / "provenance.json"],
@@ -66,11 +71,32 @@ def train(layout: Layout, arm: ArmConfig, fold: Fold) -> Stage:
     )
 
 
-def _training_cases(layout: Layout, source: str, fold: Fold) -> dict[str, list[str]]:
+def _training_cases(layout: Layout, arm: ArmConfig, fold: Fold) -> dict[str, list[str]]:
+    source = layout.source_of(arm)
     if source != layout.study.partition.source:
         cases = store.Prepared(layout.prepared(source)).manifest()["cases"]
-        return {"train": [case["case_id"] for case in cases], "validation": []}
-    return {"train": list(layout.trained_on(fold)), "validation": list(layout.cases("validation"))}
+        patients, validation = {case["case_id"]: case["patient_id"] for case in cases}, []
+    else:
+        patients, validation = layout.trained_on(fold), list(layout.cases("validation"))
+    return {"train": _of_some(patients, arm, layout.study.partition.seed), "validation": validation}
+
+
+def _of_some(patients: dict[str, str], arm: ArmConfig, seed: int) -> list[str]:
+    """The cases of an arm's training patients: all, or the first so many in an order that the split's seed draws.
+
+    So fewer patients are always among more, and arms of one number have the same ones, whatever their own seeds.
+    """
+    if arm.train_patients is None:
+        return list(patients)
+    known = sorted(set(patients.values()))
+    if arm.train_patients > len(known):
+        raise ConfigError(
+            f"train_patients of arm {arm.name!r} must be at most the number of training patients. "
+            f"Got {arm.train_patients} of {len(known)}."
+        )
+    order = generator(seed, "train_patients").permutation(len(known))
+    chosen = {known[k] for k in order[: arm.train_patients]}
+    return [case_id for case_id, patient in patients.items() if patient in chosen]
 
 
 def _provenance(
