@@ -59,6 +59,19 @@ def test_the_first_seed_of_the_split_changes_no_stage(tmp_path: Path) -> None:
     assert {"train/unet-seed1", "evaluate/unet-seed1", "calibrate/unet-seed1"} <= stages.keys()
 
 
+def test_an_arm_may_have_fewer_seeds_and_with_it_what_begins_from_it(tmp_path: Path) -> None:
+    more = f'{UNEQUAL}seeds = 2\n[[arms]]\nname = "applied"\nrun = "other"\nconfig = {{ combine = "mean" }}\n'
+    more += '[[arms]]\nname = "after"\nmodel = "maskrcnn"\ninit = "arm:other"\nevaluate = false\n'
+    read = config.read_study(study(tmp_path, front="seeds = [4, 7, 9]\n", back=more), [])
+    names = [arm.name for arm in read.arms]
+    for name in ("other", "applied", "after"):
+        assert [each for each in names if each.startswith(name)] == [name, f"{name}-seed7"]
+    assert "maskrcnn-seed9" in names
+    for front, got in (("", "Got 2 of 0"), ("seeds = [0]\n", "Got 2 of 1")):
+        with pytest.raises(ConfigError, match=f"must be at most the number of the study's seeds. {got}"):
+            config.read_study(study(tmp_path, front=front, back=f"{UNEQUAL}seeds = 2\n"), [])
+
+
 def test_equal_seeds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="seeds must differ"):
         config.read_study(study(tmp_path, front="seeds = [1, 1]\n"), [])

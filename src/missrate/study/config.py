@@ -30,7 +30,8 @@ class ArmConfig(Frozen):
     ``view``: what differs from the study's in how HU become a model's image. ``split`` "slices" is a fault on purpose,
     see ``leak``. ``train_patients``: how many of the training patients it is trained on (all): the same ones in every
     arm, and among those of every larger number. ``unequal``: why it is trained with another budget than the others, on
-    purpose. ``seed`` and ``repeats`` are set where a study has ``seeds``: this arm is that one, trained again.
+    purpose. ``seeds``: with how many of the study's seeds it is trained (all). ``seed`` and ``repeats`` are set where a
+    study has ``seeds``: this arm is that one, trained again.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ArmConfig(Frozen):
     view: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, Any] = Field(default_factory=dict)
     train_patients: int | None = Field(default=None, ge=1)
+    seeds: int | None = Field(default=None, ge=1)
     predict: PredictConfig = PredictConfig()
     run: str | None = None
     predictions: Path | dict[str, Path] | None = None
@@ -327,11 +329,18 @@ def _expanded(arm: ArmConfig, folder: Path, sources: list[str]) -> list[ArmConfi
 def _seeded(arms: tuple[ArmConfig, ...], seeds: tuple[int, ...]) -> tuple[ArmConfig, ...]:
     """Every arm with the first seed, and after them all a copy for each further one that begins from its own kind.
 
-    Not of predictions, and not of what saw tested patients: a ladder takes one training.
+    Not of predictions, and not of what saw tested patients: a ladder takes one training. Of an arm that has fewer
+    ``seeds``, or whose weights come from one that has, there are fewer copies.
     """
     by_hand = [arm.name for arm in arms if arm.seed is not None or arm.repeats is not None]
     if by_hand:
         raise ConfigError(f"seeds must stand at the top of the study. Got seed or repeats in arm {by_hand[0]!r}.")
+    for arm in arms:
+        if arm.seeds is not None and arm.seeds > len(seeds):
+            raise ConfigError(
+                f"seeds of arm {arm.name!r} must be at most the number of the study's seeds. "
+                f"Got {arm.seeds} of {len(seeds)}."
+            )
     if not seeds:
         return arms
     if len(set(seeds)) < len(seeds):
@@ -339,8 +348,9 @@ def _seeded(arms: tuple[ArmConfig, ...], seeds: tuple[int, ...]) -> tuple[ArmCon
     fixed = {arm.name for arm in arms if arm.predictions is not None or arm.split == "slices"}
     fixed |= {arm.name for arm in arms if arm.run in fixed}
     result = [arm.model_copy(update={"seed": None if arm.predictions else seeds[0]}) for arm in arms]
-    for seed in seeds[1:]:
-        for arm in (arm for arm in arms if arm.name not in fixed):
+    counts = _trainings(arms, len(seeds))
+    for number, seed in enumerate(seeds[1:], start=1):
+        for arm in (arm for arm in arms if arm.name not in fixed and number < counts[arm.name]):
             changes = {"name": f"{arm.name}-seed{seed}", "seed": seed, "repeats": arm.name}
             if arm.init.startswith("arm:"):
                 changes["init"] = f"{arm.init}-seed{seed}"
@@ -348,6 +358,17 @@ def _seeded(arms: tuple[ArmConfig, ...], seeds: tuple[int, ...]) -> tuple[ArmCon
                 changes["run"] = f"{arm.run}-seed{seed}"
             result.append(arm.model_copy(update=changes))
     return tuple(result)
+
+
+def _trainings(arms: tuple[ArmConfig, ...], most: int) -> dict[str, int]:
+    """With how many seeds each arm exists: no more than the arm whose weights it begins from, or applies."""
+    by_name = {arm.name: arm for arm in arms}
+
+    def count(arm: ArmConfig) -> int:
+        parent = arm.run or (arm.init[4:] if arm.init.startswith("arm:") else None)
+        return min(arm.seeds or most, count(by_name[parent]) if parent in by_name else most)
+
+    return {arm.name: count(arm) for arm in arms}
 
 
 def _known_sources(arm: str, used: list[str], known: list[str]) -> None:
