@@ -110,3 +110,67 @@ def test_a_setting_does_not_change_the_other_draws() -> None:
         image_XYZ = hu_of(case.image_XYZ[:, :, :1], draw((16, 20), how, rng, None))
         patches.append((sorted(image_XYZ.ravel().tolist()), rng.random()))
     assert patches[0] == patches[1]
+
+
+def turned(angle_deg: float, factor: float, *, mirrored: bool = False) -> Variation:
+    """Of a patch of 9 x 9 around the middle of a slice of 31 x 31."""
+    return Variation((11, 11), (9, 9), mirrored, 1.0, 0.0, angle_deg, factor, (4.0, 4.0))
+
+
+def slope(shape: tuple[int, int] = (31, 31)) -> tuple[np.ndarray, np.ndarray]:
+    """A plane of HU, which interpolation does not change, and labels in squares of 5."""
+    x, y = np.indices(shape)
+    return (30 * x + 7 * y - 400).astype(np.int16), ((x // 5 + y // 5) % 3).astype(np.uint8)
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_quarter_turns_are_exact(quarters: int) -> None:
+    image, label = slope()
+    how = turned(90.0 * quarters, 1.0)
+    square = slice(11, 20)
+    assert (hu_of(image[:, :, None], how)[0] == np.rot90(image[square, square], -quarters)).all()
+    assert (label_of(label, how) == np.rot90(label[square, square], -quarters)).all()
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_pixel_shows_what_lies_at_its_angle_and_distance(mirrored: bool) -> None:
+    image, _ = slope()
+    how = turned(30.0, 1.25, mirrored=mirrored)
+    seen = hu_of(image[:, :, None], how)[0][:: -1 if mirrored else 1]
+    for x, y in np.ndindex(9, 9):
+        # Two pixels right of the middle lies what was 2 / 1.25 = 1.6 away, turned by 30 degrees.
+        turned_ = ((x - 4) + 1j * (y - 4)) / 1.25 * np.exp(1j * np.pi / 6)
+        wanted = 30 * (15 + turned_.real) + 7 * (15 + turned_.imag) - 400
+        assert abs(seen[x, y] - wanted) <= 0.5 + 1e-6
+
+
+@given(
+    seed=SEEDS,
+    rotate_deg=st.floats(1, 180),
+    zoom=st.floats(0, 1),
+    patch=st.tuples(st.integers(3, 25), st.integers(3, 25)),
+)
+def test_the_lesions_voxel_stays_and_air_surrounds_the_scan(
+    seed: int, rotate_deg: float, zoom: float, patch: tuple[int, int]
+) -> None:
+    case = drawn.case("a")
+    how = Augmentation(patch, flip_x=True, rotate_deg=rotate_deg, zoom=zoom)
+    variation = draw((16, 20), how, np.random.default_rng(seed), case.lesion_in(2))
+    label, hu = label_of(case.label_XYZ[:, :, 2], variation), hu_of(case.image_XYZ[:, :, 2:3], variation)
+    assert label.shape == patch and hu.shape == (1, *patch)
+    x, y = (int(at) for at in variation.pivot)
+    assert label[patch[0] - 1 - x if variation.mirrored else x, y] == LESION
+    assert hu.min() >= AIR_HU and hu.max() <= case.image_XYZ.max()
+    assert 1 / (1 + zoom) - 1e-9 <= variation.factor <= 1 + zoom + 1e-9
+    assert abs(variation.angle_deg) <= rotate_deg
+
+
+def test_slices_of_a_volume_are_turned_alike() -> None:
+    image, label = slope()
+    volume, labels = (np.repeat(each[:, :, None], 4, axis=2) for each in (image, label))
+    flat = turned(40.0, 0.9)
+    deep = Variation((11, 11, -1), (9, 9, 3), False, 1.0, 0.0, 40.0, 0.9, (4.0, 4.0))
+    assert (hu_of(volume, deep)[:, :, 0] == AIR_HU).all()  # before the first slice
+    for z in (1, 2):
+        assert (hu_of(volume, deep)[:, :, z] == hu_of(image[:, :, None], flat)[0]).all()
+        assert (label_of(labels, deep)[:, :, z] == label_of(label, flat)).all()

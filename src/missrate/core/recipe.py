@@ -58,6 +58,8 @@ class TrainConfig(Frozen):
     flip_x: bool = False
     shift_hu: float = Field(default=20.0, ge=0)
     scale: float = Field(default=0.1, ge=0, lt=1)
+    rotate_deg: float = Field(default=0.0, ge=0, le=180)
+    zoom: float = Field(default=0.0, ge=0, le=1)
     ema: float | None = Field(default=None, gt=0, lt=1)
     validate_every: int = Field(default=50, ge=1)
     snapshot_every: int = Field(default=50, ge=1)
@@ -98,6 +100,12 @@ class Recipe(Frozen):
         if not INIT.fullmatch(init):
             raise ValueError("must be random, backbone:<weights>, full:<weights> or arm:<name>")
         return init
+
+    @model_validator(mode="after")
+    def _no_turned_pictures(self) -> Self:
+        if self.view.encoding == "picture" and (self.train.rotate_deg or self.train.zoom):
+            raise ValueError('rotate_deg and zoom must be 0 with encoding = "picture", which is made of whole slices')
+        return self
 
     def to_toml(self) -> str:
         """The resolved recipe as text; values that are None are left out, as TOML has no word for them.

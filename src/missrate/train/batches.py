@@ -72,7 +72,7 @@ def volume_batch(
 
 def _augmentation(recipe: Recipe, patch_px: tuple[int, ...]) -> Augmentation:
     config = recipe.train
-    return Augmentation(patch_px, config.flip_x, config.scale, config.shift_hu)
+    return Augmentation(patch_px, config.flip_x, config.scale, config.shift_hu, config.rotate_deg, config.zoom)
 
 
 def validation_batch(cases: Sequence[ViewedCase], recipe: Recipe, number: int) -> Batch:
@@ -191,7 +191,10 @@ def _flat_example(
 
 
 def _seen(slab_XYZ: NDArray[np.int16], recipe: Recipe, drawn: Variation) -> NDArray[np.float32]:
-    """CXY of a patch. A picture is made of whole slices, as it was exported, and cut afterwards; padding is black."""
+    """CXY of a patch. A picture is made of whole slices, as it was exported, and cut afterwards; padding is black.
+
+    Pictures are not turned: a recipe says so.
+    """
     if recipe.view.encoding == "window":
         return recipe.view.windowed(hu_of(slab_XYZ, drawn))
     whole = Variation((0, 0), slab_XYZ.shape[:2], False, drawn.scale, drawn.shift_hu)
