@@ -91,7 +91,7 @@ def ours(how: Any, cases: list[Any]) -> Iterator[Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         made = loops._Loop(Path(folder), how, loops._fabric(how), identity="")
-        made.begin(None, offline=True)
+        made.begin(None, offline=True, folder=Path())
         # One step a call: the thread that prepares batches ahead is given all steps at once, as in a training.
         from missrate.train.batches import batches
 

@@ -55,7 +55,10 @@ def numbers(seen: dict[str, Any]) -> list[tuple[str, list[float]]]:
         ("lesions per case", seen["lesions_per_case"]),
         ("lesion volume, ml", seen["lesion_volume_ml"]),
         ("lesion diameter, mm", seen["lesion_diameter_mm"]),
-        ("lesion contrast, HU", seen["contrast_hu"]),
+        (
+            "lesion contrast, grey values" if "grey" in seen["intensities"] else "lesion contrast, HU",
+            seen["contrast_hu"],
+        ),
     ]
     return [(name, values) for name, values in rows if values]
 

@@ -58,6 +58,7 @@ def _histograms(cases: list[Json]) -> list[Drawing]:
     depth = [case["grid"]["shape"][2] for case in cases]
     share = [100.0 * case["lesion_slices"] / case["grid"]["shape"][2] for case in cases]
     spacing = [case["spacing_mm"] for case in cases if case["spacing_mm"]]
+    unit = "grey values" if any(case.get("intensity") == "grey" for case in cases) else "HU"
     diameters, contrasts = (
         [row[key] for row in lesions if row[key] is not None] for key in ("diameter_mm", "contrast_hu")
     )
@@ -67,7 +68,7 @@ def _histograms(cases: list[Json]) -> list[Drawing]:
         _histogram("pixel-spacing", "Pixel size", [s[0] for s in spacing], "mm", "scans"),
         _histogram("share", "Slices with a lesion", share, "% of a scan's slices", "scans"),
         _histogram("diameter", "Lesion size", diameters, "diameter of the sphere of equal volume, mm", "lesions"),
-        _histogram("contrast", "Lesion contrast", contrasts, "HU inside minus HU around", "lesions"),
+        _histogram("contrast", "Lesion contrast", contrasts, f"{unit} inside minus around", "lesions"),
     ]
 
 

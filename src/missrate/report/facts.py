@@ -30,7 +30,7 @@ REALISED = {
 """What a certificate bounds, as measured on test patients."""
 
 
-LESION_HEAD = ["case", "patient", "lesion", "slice", "diameter, mm", "volume, ml", "contrast, HU"]
+LESION_HEAD = ["case", "patient", "lesion", "slice", "diameter, mm", "volume, ml", "contrast"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +285,7 @@ def _lesion(material: Material, row: dict[str, str]) -> list[Cell]:
     sizes = [Cell(optional(value)) for value in (about["diameter_mm"], about["volume_ml"])]
     contrast = Cell("undefined", ("no image",), "undefined")
     if about["contrast_hu"] is not None:
-        contrast = Cell(f"{about['contrast_hu']:+.0f}".replace("-", "−"))
+        contrast = Cell(material.contrast(row["case_id"], about))
     elif material.case(row["case_id"]).get("image_hash"):
         contrast = Cell("undefined", (), "undefined")
     who = [text_cell(row["case_id"]), text_cell(row["patient_id"])]

@@ -147,6 +147,13 @@ class Material:
         described: Json = self.case(case_id)["lesions"][lesion - 1]
         return described
 
+    def contrast(self, case_id: str, lesion: Json) -> str:
+        """A lesion's contrast with its unit, which is HU but for exported pictures."""
+        if lesion["contrast_hu"] is None:
+            return "undefined"
+        unit = "grey values" if self.case(case_id).get("intensity") == "grey" else "HU"
+        return f"{lesion['contrast_hu']:+.0f} {unit}".replace("-", "−")
+
     def case(self, case_id: str) -> Json:
         """What ``prepare`` wrote about a case."""
         for case in self.manifests[self.source]["cases"]:

@@ -131,7 +131,7 @@ def _picture(material: Material, arm: Arm, row: Row, scan: _Case) -> Picture:
         _span(centre, size, side_mm / spacing)
         for centre, size, spacing in zip((rows - 1 - y, columns - 1 - x), (rows, columns), flat.spacing_YX, strict=True)
     )
-    contrast = "undefined" if about["contrast_hu"] is None else f"{about['contrast_hu']:+.0f} HU".replace("-", "−")
+    contrast = material.contrast(row["case_id"], about)
     threshold = arm.threshold(fold)
     score = f"highest probability {float(row['peak_probability']):.3f} (threshold {threshold:.3g})"
     without = " (no image)" if scan.image is None else ""
