@@ -108,9 +108,9 @@ def test_what_the_certificate_says() -> None:
         "else and that new ones come like them"
     )
     assert sure.bound == (
-        "at most 0.05 of all patients with a lesion are missed, with 0.95 confidence over calibrations: of many with "
-        "100 patients each, at most 0.05 end in a threshold that misses more; those that end without a threshold count "
-        f"among the rest{condition}"
+        "at most 0.05 of all patients with a lesion are missed, with 0.95 confidence over calibrations: were this one "
+        "repeated with 100 other patients each time, at most 0.05 of the repeats would end in a threshold that misses "
+        f"more; repeats that end without a threshold are among the others{condition}"
     )
     # In expectation: k = floor(5.05) = 5, the fifth smallest; 4 of 100 lie below it.
     point = certified(cases, in_expectation=True)
@@ -119,9 +119,9 @@ def test_what_the_certificate_says() -> None:
     mean = promised(cases, in_expectation=True)
     assert (mean.in_expectation, mean.risk, mean.confidence, mean.never_found) == (True, 0.04, 0.95, 0)
     assert mean.bound == (
-        "on average over many calibrations with 100 patients each, at most 0.05 of all patients with a lesion are "
-        "missed, where a calibration that ends without a threshold counts as no miss; of those that end in one the "
-        f"average may be higher{condition}"
+        "at most 0.05 of all patients with a lesion are missed on average over calibrations: were this one repeated "
+        "with 100 other patients each time, and repeats that end without a threshold counted as missing nobody; of "
+        f"repeats that end in a threshold the average may be higher{condition}"
     )
 
 

@@ -84,13 +84,14 @@ def test_the_patient_level_is_an_order_statistic() -> None:
 def test_each_promise_says_what_happens_to_calibrations_without_a_threshold() -> None:
     found = patient_level(np.arange(1, 101) * 600)
     assert confident(found, 0.05, lowest=FLOOR).bound == (
-        "at most 0.05 of patients are missed, with 0.95 confidence over calibrations: of many with 100 patients each, "
-        "at most 0.05 end in a threshold that misses more; those that end without a threshold count among the rest"
+        "at most 0.05 of patients are missed, with 0.95 confidence over calibrations: were this one repeated with 100 "
+        "other patients each time, at most 0.05 of the repeats would end in a threshold that misses more; repeats that "
+        "end without a threshold are among the others"
     )
     assert expected(found, 0.05, lowest=FLOOR, of="lesions").bound == (
-        "on average over many calibrations with 100 patients each, at most 0.05 of lesions are missed, where a "
-        "calibration that ends without a threshold counts as no miss; of those that end in one the average may be "
-        "higher"
+        "at most 0.05 of lesions are missed on average over calibrations: were this one repeated with 100 other "
+        "patients each time, and repeats that end without a threshold counted as missing nobody; of repeats that end "
+        "in a threshold the average may be higher"
     )
 
 

@@ -37,7 +37,7 @@ POINTS = [
 
 @pytest.mark.parametrize("point", POINTS, ids=lambda p: f"{p.name}-{p.chosen_on}")
 def test_a_point_comes_back_and_only_a_certificate_makes_it_certified(point: OperatingPoint, tmp_path: Path) -> None:
-    points.write(tmp_path / "point.json", point, patients=["a"], calibration={"cases": 3})
+    points.write(tmp_path / "point.json", point, patients=[("a", "a1")], calibration={"cases": 3})
     assert points.read(tmp_path / "point.json") == point
     assert json.loads((tmp_path / "point.json").read_text())["calibration"] == {"cases": 3}
     assert point.certified == (point.certificate is not None)
@@ -76,9 +76,20 @@ def test_new_scans_need_one_threshold() -> None:
 
 def test_the_file_knows_on_whom_a_point_was_chosen_and_names_nobody(tmp_path: Path) -> None:
     path = tmp_path / "point.json"
-    points.write(path, POINTS[0], patients=["pat-7", "pat-31", "pat-7"])
+    points.write(path, POINTS[0], patients=[("pat-7", "scan-1"), ("pat-31", "scan-2"), ("pat-7", "scan-3")])
     origin = points.origin(path)
-    assert origin.chosen_on(["pat-31", "pat-8", "pat-7", "pat-31"]) == ["pat-31", "pat-7"]
-    assert origin.chosen_on(["pat-3", "pat-71"]) == []
+    tested = [("pat-31", "other"), ("pat-8", "another"), ("pat-7", "scan-1"), ("pat-31", "third")]
+    assert origin.chosen_on(tested) == ["pat-31", "pat-7"]
+    # Where nobody said whose the cases are, their own names tell.
+    assert origin.chosen_on([("scan-2", "scan-2"), ("scan-4", "scan-4")]) == ["scan-2"]
+    assert origin.chosen_on([("pat-3", "scan-31"), ("scan-1x", "pat-7"), ("case", "patient")]) == []
     assert "pat-" not in path.read_text()
-    assert len(json.loads(path.read_text())["patients"]) == 2
+    assert "scan-" not in path.read_text()
+
+
+@pytest.mark.parametrize("matching", [{"least_volume_ml": v} for v in (10**400, float("nan"), float("inf"), -1, "0.5")])
+def test_a_least_volume_that_is_none_is_an_error(matching: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "point.json"
+    path.write_text(json.dumps(points.to_json(POINTS[0]) | {"patients": [], "matching": matching}))
+    with pytest.raises(StoreError):
+        points.origin(path)

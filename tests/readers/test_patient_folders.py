@@ -44,10 +44,12 @@ def test_a_patient_without_masks_is_named_and_a_folder_without_pictures_told(tmp
     (tmp_path / "data.csv").write_text("patient,grade\n")
     entries = {e.case_id: e.label is not None for e in slices.find(tmp_path, slices.Config())}
     assert entries == {"A": True, "H": False}
-    assert "Folders without a picture, left out: notes (1 in all)." in slices.notes(tmp_path, slices.Config())
+    assert "Folders that are no patients' or lie too deep, left out: notes (1 in all)." in slices.notes(
+        tmp_path, slices.Config()
+    )
 
 
-@pytest.mark.parametrize("name", ["train", "Test", "fold_0", "validation", "set2"])
+@pytest.mark.parametrize("name", ["train", "Test", "fold_0", "validation", "set2", "my_train"])
 def test_a_part_of_a_split_is_no_patient(tmp_path: Path, name: str) -> None:
     patient(tmp_path, "A", range(1, 3))
     patient(tmp_path, name, range(1, 3))
@@ -61,6 +63,41 @@ def test_a_folder_of_several_patients_is_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"perhaps .*hospital is meant"):
         detect(tmp_path)
     assert found(tmp_path / "hospital") == {"p1": ("p1", 2), "p2": ("p2", 2)}
+
+
+def test_one_patient_in_two_folders_is_one_and_a_common_word_names_nobody(tmp_path: Path) -> None:
+    for visit in ("visit1", "visit2"):
+        patient(tmp_path / "visits", visit, range(1, 3), own="P7_")
+    patient(tmp_path / "visits", "visit3", range(1, 3), own="P8_")
+    assert {e.case_id: e.patient_id for e in slices.find(tmp_path / "visits", slices.Config(stack="slice"))} == {
+        f"visit{n}_P{p}_{k}": patient_id
+        for n, p, patient_id in ((1, 7, "P7"), (2, 7, "P7"), (3, 8, "visit3"))
+        for k in (1, 2)
+    }
+    for name in "AB":
+        patient(tmp_path / "words", name, range(1, 3), own="frame_")
+    assert found(tmp_path / "words") == {"A": ("A", 2), "B": ("B", 2)}
+
+
+def test_an_image_is_no_reference_and_pictures_beside_folders_are_refused(tmp_path: Path) -> None:
+    patient(tmp_path, "A", range(1, 3))
+    patient(tmp_path, "B", range(1, 3), masks=False)
+    entries = slices.find(tmp_path, slices.Config(role="labels"))
+    assert [(e.case_id, e.image) for e in entries] == [("A", None)]
+    (tmp_path / "A" / "old").mkdir()
+    (tmp_path / "_C").mkdir()
+    assert any("left out: _C, A/old" in note for note in slices.notes(tmp_path, slices.Config()))
+    picture(tmp_path / "p_1.png", grey(1))
+    with pytest.raises(DataError, match=r"pictures or folders of patients\. Got both, such as p_1\.png"):
+        slices.find(tmp_path, slices.Config())
+
+
+def test_an_image_that_is_called_so_has_its_mask(tmp_path: Path) -> None:
+    for k in (1, 2):
+        picture(tmp_path / "A" / f"img_{k}.png", grey(k))
+        picture(tmp_path / "A" / f"img_{k}_mask.png", np.eye(5, 4, dtype=np.uint8))
+    assert detect(tmp_path) == "slices"
+    assert found(tmp_path) == {"A": ("A", 2)}
 
 
 def test_a_channel_is_the_image_where_colours_are_sequences(tmp_path: Path) -> None:

@@ -72,6 +72,13 @@ def test_an_arm_may_have_fewer_seeds_and_with_it_what_begins_from_it(tmp_path: P
             config.read_study(study(tmp_path, front=front, back=f"{UNEQUAL}seeds = 2\n"), [])
 
 
+def test_more_seeds_than_the_weights_have_are_refused(tmp_path: Path) -> None:
+    more = f'{UNEQUAL}seeds = 1\n[[arms]]\nname = "after"\nmodel = "maskrcnn"\ninit = "arm:other"\n'
+    more += "seeds = 2\nevaluate = false\n"
+    with pytest.raises(ConfigError, match=r"seeds of arm 'after' must be at most those of other, .* Got 2 of 1"):
+        config.read_study(study(tmp_path, front="seeds = [4, 7]\n", back=more), [])
+
+
 def test_equal_seeds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="seeds must differ"):
         config.read_study(study(tmp_path, front="seeds = [1, 1]\n"), [])
@@ -148,7 +155,7 @@ def test_fewer_training_patients_are_the_same_in_every_arm_and_among_more(tmp_pa
     arms = "".join(
         UNEQUAL.replace("other", f"{name}{count}") + f'train_patients = {count}\nunequal = "curve"\n'
         for name in ("x", "y")
-        for count in (2, 4, 5)
+        for count in (2, 3, 4)
     )
     read = config.read_study(study(tmp_path, front="seeds = [0, 1]\n", back=arms), [])
     assert budgets.unequal(read)["x4"] == "4 training patients (curve)"
@@ -160,11 +167,13 @@ def test_fewer_training_patients_are_the_same_in_every_arm_and_among_more(tmp_pa
         return {case[0] for case in cases}
 
     assert chosen("maskrcnn") == set("abcdef")
-    assert [len(chosen(f"x{count}")) for count in (2, 4, 5)] == [2, 4, 5]
-    assert chosen("x2") < chosen("x4") < chosen("x5")
+    assert [len(chosen(f"x{count}")) for count in (2, 3, 4)] == [2, 3, 4]
+    assert chosen("x2") < chosen("x3") < chosen("x4")
     assert chosen("x4") == chosen("y4") == chosen("y4-seed1")
-    with pytest.raises(ConfigError, match=r"train_patients of arm 'x5' must be at most .* Got 5 of 3"):
-        model_stages._of_some(dict(zip("abc", "abc", strict=True)), read.arm("x5"), 0)
+    with pytest.raises(ConfigError, match=r"train_patients of arm 'x4' must be at most .* Got 4 of 3"):
+        model_stages._of_some(dict(zip("abc", "abc", strict=True)), read.arm("x4"), 0)
+    with pytest.raises(ConfigError, match=r"must be less than the \d of \[split\] parts.train. Got 9"):
+        config.read_study(study(tmp_path, back=f'{UNEQUAL}train_patients = 9\nunequal = "curve"\n'), [])
 
 
 def test_an_unequal_chain_justifies_no_other_arms_steps(tmp_path: Path) -> None:

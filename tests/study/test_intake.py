@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from missrate.cli import app
 from missrate.core import store
 from missrate.core.config import read_toml
 from missrate.core.errors import ConfigError, InputError
-from missrate.study import front
+from missrate.study import draft, front
 from tests.readers import dicom_written as written
 from tests.readers.test_nifti import AFFINE, save
 
@@ -98,6 +99,13 @@ def test_a_study_is_checked_source_by_source(tmp_path: Path) -> None:
         call("check", tmp_path / "s.toml", "--lesion", 1)
 
 
+@pytest.fixture
+def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that never fetched any."""
+    monkeypatch.setattr(draft, "_has", lambda _: False)
+
+
+@pytest.mark.usefixtures("no_weights")
 def test_new_writes_a_study_that_runs(tmp_path: Path) -> None:
     """The file as it is written, but for its length."""
     root = scans(tmp_path / "data", 6)
@@ -122,6 +130,36 @@ def test_new_writes_a_study_that_runs(tmp_path: Path) -> None:
         call("new", root, "--out", tmp_path / "study.toml")
 
 
+def test_new_begins_from_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From ImageNet where torch has it; else CT from synthetic CT, and grey pictures from nothing."""
+    root = scans(tmp_path / "ct", 3)
+    for n in (1, 2):
+        for k in (1, 2):
+            for mark in ("", "_mask"):
+                path = tmp_path / "grey" / f"p{n}" / f"p{n}_{k}{mark}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.eye(40, dtype=np.uint8) * (255 if mark else 90 + 9 * n + k)).save(path)
+    arms: dict[tuple[str, bool], list[tuple[str, str | None]]] = {}
+    for here in (True, False):
+        monkeypatch.setattr(draft, "_has", lambda _, here=here: here)
+        for name, words in (("ct", ("--lesion", 2, "--organ", 1)), ("grey", ("--option", "spacing_mm=[1,1,5]"))):
+            out = tmp_path / f"{name}{here}.toml"
+            done = call("new", tmp_path / name, *words, "--out", out, "--workers", 0)
+            assert f"Next: missrate check {tmp_path / name} " in done.stdout
+            study = read_toml(out)
+            arms[name, here] = [(arm["name"], arm.get("init")) for arm in study["arms"]]
+            assert ("phantom" in study["sources"]) == (name == "ct" and not here)
+            assert ("crop" in study["view"]) == (name == "ct")
+            assert f"missrate run {out.name}" in out.read_text()
+    imagenet = "backbone:MobileNet_V2_Weights.IMAGENET1K_V1"
+    ends = [("maskrcnn-scratch", "random"), ("maskrcnn-pretrained", imagenet), ("unet", None)]
+    assert arms["ct", True] == arms["grey", True] == ends
+    assert arms["ct", False] == [("pretrain", None), ends[0], ("maskrcnn-pretrained", "arm:pretrain"), ends[2]]
+    assert arms["grey", False] == [ends[0], ends[2]]
+    assert root == tmp_path / "ct"
+
+
+@pytest.mark.usefixtures("no_weights")
 def test_new_on_slices_without_millimetres_runs_as_well(tmp_path: Path) -> None:
     """24 cases are looked at, but all patients count."""
     for n in range(45):

@@ -515,7 +515,7 @@ def test_an_arm_is_certified_unless_its_run_saw_a_patient(written: list[Path], t
     refused = certified(written, out, run)
     origin = points.origin(out)
     assert (origin.arm, origin.weights) == ("a", store.hash_file(run / "weights.safetensors"))
-    assert origin.chosen_on(["p0", "p18", "p19"]) == ["p0", "p18"]
+    assert origin.chosen_on([(name, "new") for name in ("p0", "p18", "p19")]) == ["p0", "p18"]
     assert refused.thresholds == {None: None}
     assert refused.reason is not None and "Got 1 that the model was trained or selected on: p0" in refused.reason
     assert store.read_json(out)["price"] == []

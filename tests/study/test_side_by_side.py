@@ -82,7 +82,7 @@ def test_the_table_can_be_read_in_a_terminal(compare: Run, old: Path, bad: Path)
     assert "50.0 [" in out
     cells = [cell.strip() for cell in tables[1][2].split("|")]
     assert cells == ["", "bad", "+50.0 [+12.1, +50.0]*", "0.0078", "0.0078", "misses more", ""]
-    assert "bad compared with old misses more of the lesion volume: 33.3% against 0.0% (+33.3 points [" in out
+    assert "bad compared with old misses more of the lesion voxels: 33.3% against 0.0% (+33.3 points [" in out
 
 
 def test_the_exit_code_of_the_gate(compare: Run, old: Path, bad: Path) -> None:

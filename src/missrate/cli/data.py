@@ -13,11 +13,16 @@ Lesion = Annotated[list[int] | None, typer.Option("--lesion", help="A value that
 Organ = Annotated[list[int] | None, typer.Option("--organ", help="A value that is the organ; may be repeated.")]
 Other = Annotated[list[int] | None, typer.Option("--background", help="A value that is neither; may be repeated.")]
 Ignore = Annotated[list[int] | None, typer.Option("--ignore", help="A value that nobody is sure of; repeatable.")]
-Labels = Annotated[str | None, typer.Option("--labels", help="Or a data set whose values are known, as panorama.")]
-Format = Annotated[str | None, typer.Option("--format", help="The reader (default: recognised).")]
-Options = Annotated[list[str] | None, typer.Option("--option", help="Of the reader, such as flip_labels=y.")]
-Patients = Annotated[Path | None, typer.Option("--patients", help="CSV case_id, patient_id.")]
-Data = Annotated[Path, typer.Option("--data", help="Where archives are unpacked and downloads kept.")]
+Labels = Annotated[
+    str | None, typer.Option("--labels", help="Name a data set whose values are known instead, such as panorama.")
+]
+Format = Annotated[str | None, typer.Option("--format", help="Set the format (default: recognised).")]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="Set an option of the format, such as flip_labels=y; repeatable (docs/data.md)."),
+]
+Patients = Annotated[Path | None, typer.Option("--patients", help="Read who is who from a CSV case_id,patient_id.")]
+Data = Annotated[Path, typer.Option("--data", help="Set where archives are unpacked and downloads kept.")]
 LARDER = Path("missrate-data")
 
 
@@ -32,7 +37,9 @@ def check(  # noqa: PLR0917 - typer calls it by name
     labels: Labels = None,
     option: Options = None,
     patients: Patients = None,
-    out: Annotated[Path | None, typer.Option(help="Default: missrate-check-<name>.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Set the folder for the results (default: missrate-check-<name>).")
+    ] = None,
     data: Data = LARDER,
     workers: Workers = None,
     offline: Offline = False,
@@ -67,7 +74,7 @@ def new(  # noqa: PLR0917 - typer calls it by name
     labels: Labels = None,
     option: Options = None,
     patients: Patients = None,
-    out: Annotated[Path, typer.Option(help="The study file to write.")] = Path("study.toml"),
+    out: Annotated[Path, typer.Option(help="Set the study file to write.")] = Path("study.toml"),
     workers: Workers = None,
     offline: Offline = False,
 ) -> None:
@@ -86,10 +93,10 @@ def new(  # noqa: PLR0917 - typer calls it by name
 @app.command()
 def export(  # noqa: PLR0917 - typer calls it by name
     prepared: Annotated[Path, typer.Argument(help="Prepared data, such as missrate-STUDY/prepared/SOURCE.")],
-    to: Annotated[Literal["nnunet", "msd", "coco", "slices"], typer.Option(help="The layout.")],
-    out: Annotated[Path, typer.Option(help="An empty folder, or a begun export of the same.")],
-    split: Annotated[Path | None, typer.Option(help="A study's split.json: its parts or folds go along.")] = None,
-    window: Annotated[str, typer.Option(help="Of COCO's pictures: HU of black and of white.")] = "-100,200",
+    to: Annotated[Literal["nnunet", "msd", "coco", "slices"], typer.Option(help="Set the layout to write.")],
+    out: Annotated[Path, typer.Option(help="Set an empty folder, or that of a begun export of the same.")],
+    split: Annotated[Path | None, typer.Option(help="Take a study's split.json along: its parts or folds.")] = None,
+    window: Annotated[str, typer.Option(help="Set the HU of black and of white in COCO's pictures.")] = "-100,200",
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:

@@ -186,14 +186,15 @@ def _sentence(
     can_fail: bool,
     asked: Gate,
 ) -> str:
-    verdict = "cannot tell" if worse is None else "worse" if worse else "not worse beyond noise"
+    verdict = "cannot tell" if worse is None else "worse" if worse else "not worse"
     low, high = outwards(each.low, 3, upper=False), outwards(each.high, 3, upper=True)
-    most = f"{100 * (asked.margin + asked.detect):.3g} points"
+    most = f"{round(100 * (asked.margin + asked.detect), 9):g} points"
+    allowed = f"{round(100 * asked.margin, 9):+g}"
     text = (
-        f"{name}: {verdict}. It misses {each.arm:.1%} of the {UNITS[asked.level]}, {against} {each.against:.1%}: a "
-        f"difference of {_points(each.difference)} points where {_points(asked.margin)} are allowed. It is at least "
-        f"{_points(low)} (bootstrap over patients; p = {p_holm:.3g} by a one-sided label swap, Holm) and at most "
-        f"{_points(high)} with {asked.confidence:.4g} confidence, where an unseen patient may be missed by it alone."
+        f"{name}: {verdict}. It misses {each.arm:.1%} of the {UNITS[asked.level]}, {against} {each.against:.1%}: "
+        f"{_points(each.difference)} points, where {allowed} are allowed. With {asked.confidence:g} confidence the "
+        f"difference is at least {_points(low)} points (bootstrap over patients; p = {p_holm:.3g}, one-sided label "
+        f"swap, Holm), and at most {_points(high)} if a patient who is not here were missed by {name} alone."
     )
     if worse is False:
         return f"{text} An increase of more than {most} is excluded."

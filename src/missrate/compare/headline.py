@@ -18,30 +18,38 @@ def adjust_levels(comparisons: dict[str, Json]) -> None:
     """Add to every miss rate in place ``p_levels``, corrected over levels and arms, ``shown`` and ``could_show``.
 
     Shown: ``p_levels`` is at most ``ALPHA``, and with several seeds the interval, which knows their spread, leaves 0
-    out. ``could_show``: the least p of the test would have been small enough. Null arms are in no family.
+    out. ``could_show``: the least p that the test could give would be small enough, beside the other p as they are.
+    Null arms are in no family.
     """
     blocks = [block for each in comparisons.values() for block in _blocks(each).values()]
     tested = [block for block in blocks if block["p"] is not None]
     for block in blocks:
         block |= {"p_levels": None, "shown": False, "could_show": False}
-    for block, p in zip(tested, holm([block["p"] for block in tested]), strict=True):
+    found = [block["p"] for block in tested]
+    for index, (block, p) in enumerate(zip(tested, holm(found), strict=True)):
         clear = "seeds" not in block or block["ci95"][0] > 0.0 or block["ci95"][1] < 0.0
-        could = block["least_p"] * len(tested) <= ALPHA
+        could = holm([*found[:index], block["least_p"], *found[index + 1 :]])[index] <= ALPHA
         block |= {"p_levels": p, "shown": p <= ALPHA and clear, "could_show": could}
 
 
 def headline(against: str, comparisons: dict[str, Json], verdicts: dict[str, Json]) -> list[str]:
-    """Return a sentence or two about each arm, then one about each arm that does not beat the baseline."""
+    """Return some sentences about each arm, with what its miss rates cost; then which do not beat the baseline."""
     lines = []
     for name, comparison in comparisons.items():
         if "reason" in comparison:
             lines.append(f"{name} cannot be compared with {against}: {comparison['reason']}.")
         else:
-            lines.append(_sentence(name, against, _blocks(comparison)))
+            lines.append(_sentence(name, against, _blocks(comparison)) + _price(comparison["metrics"]))
     tested = [name for name, each in comparisons.items() if any(b["p"] is not None for b in _blocks(each).values())]
+    levels = {level for each in comparisons.values() for level, b in _blocks(each).items() if b["p"] is not None}
     if tested:
-        arms = "" if len(tested) == 1 else f" and {len(tested)} arms"
-        lines.append(f"All p values above are corrected over {len(LEVELS)} levels{arms} (Holm).")
+        over = f"{len(levels)} level" + "s" * (len(levels) != 1)
+        over += f" and {len(tested)} arms" * (len(tested) != 1)
+        lines.append(
+            "The p values of this answer (label swap within patients, McNemar for patients) are corrected over "
+            f"{over} (Holm), and they decide. Intervals leave room for a patient who is not here, so one may hold 0 "
+            "beside a small p."
+        )
     for name, verdict in verdicts.items():
         if verdict["works"] is False:
             lines.append(f"{name} does not beat {verdict['baseline']} at matched false-positive volume.")
@@ -58,6 +66,8 @@ def _sentence(name: str, against: str, blocks: dict[str, Json]) -> str:
     known = {level: block for level, block in blocks.items() if block["difference"] is not None}
     if not known:
         return f"{name} and {against} cannot be compared: there is no lesion."
+    unknown = [LEVELS[level] for level in blocks if level not in known]
+    undefined = f" Undefined: {', '.join(unknown)}." if unknown else ""
     if any(block.get("described") for block in known.values()):
         told = "; ".join(_told(level, block) for level, block in known.items())
         return f"{name} is a null arm, described and not tested. It misses of {told}."
@@ -68,14 +78,31 @@ def _sentence(name: str, against: str, blocks: dict[str, Json]) -> str:
     if not (less or more):
         could = any(known[level]["could_show"] for level in rest)
         few = "" if could else " So few patients differ that no test could show one."
-        return f"No difference between {name} and {against} is shown in {'; '.join(said.values())}.{few}"
+        return f"No difference between {name} and {against} is shown in {'; '.join(said.values())}.{few}{undefined}"
     parts = [
         f"misses {word} of {'; '.join(said[level] for level in which)}"
         for word, which in (("less", less), ("more", more))
         if which
     ]
     text = f"{name} compared with {against} {', but '.join(parts)}."
-    return f"{text} No difference is shown in {'; '.join(said[level] for level in rest)}." if rest else text
+    text += f" No difference is shown in {'; '.join(said[level] for level in rest)}." if rest else ""
+    return text + undefined
+
+
+def _price(metrics: Json) -> str:
+    """At what false positives and precision; nothing where neither is known."""
+    parts = []
+    for metric, words, form in (
+        ("false_positives_per_scan", "false positives per scan", "{:.2f}"),
+        ("voxel_precision", "voxel precision", "{:.1%}"),
+    ):
+        block = metrics.get(metric, {}).get("pooled", {})
+        mine, theirs = (
+            "undefined" if block.get(key) is None else form.format(block[key]) for key in ("arm", "against")
+        )
+        if (mine, theirs) != ("undefined", "undefined"):
+            parts.append(f"{mine} {words} against {theirs}")
+    return f" The price: {', '.join(parts)}." if parts else ""
 
 
 def _told(level: str, block: Json) -> str:
@@ -84,5 +111,5 @@ def _told(level: str, block: Json) -> str:
     if block["ci95"] is None:
         return f"{text} (too few patients for an interval)"
     low, high = block["ci95"]
-    p = "" if block["p_levels"] is None else f", p = {block['p_levels']:.2g}"
+    p = "" if block["p_levels"] is None else f", p = {block['p_levels']:.3g}"
     return f"{text} ({100 * block['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]{p})"

@@ -63,8 +63,8 @@ def adjust(comparisons: dict[str, Json]) -> None:
 
     Every metric, size band and subgroup is a family by itself. Separable: p_holm is at most ``ALPHA``, and with
     several seeds the interval, which knows their spread, leaves 0 out. Attainable: the least p that the test could
-    give would have been at most ``ALPHA``, even as the smallest of its family; where it is False, more patients are
-    needed, whatever the arms do.
+    give would have been at most ``ALPHA``, beside the others of its family as they are; where it is False, more
+    patients must differ.
     """
     families: dict[str, list[Json]] = {}
     for comparison in comparisons.values():
@@ -79,8 +79,9 @@ def adjust_family(blocks: list[Json]) -> None:
     tested = [block for block in blocks if block["p"] is not None]
     for block in blocks:
         block |= {"p_holm": None, "separable": False, "attainable": False}
-    for block, p in zip(tested, holm([block["p"] for block in tested]), strict=True):
-        attainable = block["least_p"] * len(tested) <= ALPHA
+    found = [block["p"] for block in tested]
+    for index, (block, p) in enumerate(zip(tested, holm(found), strict=True)):
+        attainable = holm([*found[:index], block["least_p"], *found[index + 1 :]])[index] <= ALPHA
         clear = "seeds" not in block or block["ci95"][0] > 0.0 or block["ci95"][1] < 0.0
         block |= {"p_holm": p, "separable": p <= ALPHA and clear, "attainable": attainable}
 

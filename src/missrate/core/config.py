@@ -76,7 +76,7 @@ def fingerprint(value: object) -> str:
 
 
 def _sentence(kind: type[BaseModel], fault: Any, where: str) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
+    place = ".".join(str(part) for part in fault["loc"] if not str(part).startswith("function-"))
     if fault["type"] == "extra_forbidden":
         known = _known_keys(kind, fault["loc"][:-1])
         near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)

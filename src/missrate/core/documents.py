@@ -206,8 +206,9 @@ class RuleForm(Document):
 
 
 class LackingForm(Document):
-    """What calibrations read of ``summary.json``: the cases that have no statistics."""
+    """What calibrations read of ``summary.json``: whose predictions they are, and the cases without statistics."""
 
+    arm: str
     cases: Count
     missing_predictions: list[str]
     failed: list[ReasonForm]

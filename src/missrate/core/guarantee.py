@@ -130,9 +130,9 @@ def confident(
     missed, sure, n = _share("alpha", alpha), _share("confidence", confidence), len(patients)
     most = _highest_mean(n, missed, 1 - sure, all_or_nothing=all_or_nothing)
     bound = (
-        f"at most {float(missed):g} of {of} are missed, with {float(sure):g} confidence over calibrations: of many "
-        f"with {n} patients each, at most {float(1 - sure):.4g} end in a threshold that misses more; those that end "
-        "without a threshold count among the rest"
+        f"at most {float(missed):g} of {of} are missed, with {float(sure):g} confidence over calibrations: were this "
+        f"one repeated with {n} other patients each time, at most {float(1 - sure):.4g} of the repeats would end in a "
+        "threshold that misses more; repeats that end without a threshold are among the others"
     )
     return _promised(patients, missed, sure, most=most, lowest=lowest, bound=bound)
 
@@ -155,9 +155,9 @@ def expected(
     missed, sure, n = _share("alpha", alpha), _share("confidence", confidence), len(patients)
     most = ((n + 1) * missed - 1) / n if n >= least_n_expected(alpha) else None
     bound = (
-        f"on average over many calibrations with {n} patients each, at most {float(missed):g} of {of} are missed, "
-        "where a calibration that ends without a threshold counts as no miss; of those that end in one the average may "
-        "be higher"
+        f"at most {float(missed):g} of {of} are missed on average over calibrations: were this one repeated with {n} "
+        "other patients each time, and repeats that end without a threshold counted as missing nobody; of repeats that "
+        "end in a threshold the average may be higher"
     )
     return _promised(patients, missed, sure, most=most, lowest=lowest, bound=bound)
 

@@ -34,8 +34,8 @@ Floats = NDArray[np.float64]
 FEW = 20
 """Below so many contributing patients the intervals may cover less than 93 % (docs/results/coverage.md)."""
 FEW_SAID = (
-    f"* fewer than {FEW} patients contribute, or large ones make a difference count as of so few: such intervals may "
-    "hold the truth less often than 93 times in 100"
+    f"* few patients: fewer than {FEW} contribute, or a few with large lesions outweigh the others, so the interval "
+    "may be too narrow"
 )
 BEYOND = 0.5
 """Without a bound an unseen patient lies at most this share of the range beyond the largest value seen."""

@@ -8,12 +8,18 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from missrate.core.documents import CertificateForm, Fold, PointForm, require_form
+from missrate.core.documents import CertificateForm, Document, Fold, PointForm, require_form
 from missrate.core.errors import InputError, StoreError
 from missrate.core.store import read_json, write_json
 from missrate.core.types import Certificate, OperatingPoint
 
 SCHEMA = "missrate/operating_point/4"
+
+
+class RuleAboutForm(Document):
+    """By which rule a point was chosen."""
+
+    least_volume_ml: Annotated[float, Field(ge=0)]
 
 
 class PointFileForm(PointForm):
@@ -23,6 +29,10 @@ class PointFileForm(PointForm):
     certificate: CertificateForm | None
     reason: str | None
     patients: list[str]
+    matching: RuleAboutForm | None = None
+    arm: str | None = None
+    weights: str | None = None
+    predictions: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +43,11 @@ class Origin:
     weights: str | None  # the hash of its weights; None where the arm has none
     least_volume_ml: float  # smaller candidates did not exist
     patients: frozenset[str]  # see ``hashes_of``
+    predictions: str | None  # the name of the folder, where it was one
 
-    def chosen_on(self, patients: Iterable[str]) -> list[str]:
-        """Return which of these patients the point was chosen on, ascending."""
-        return sorted({patient for patient in patients if _hash_of(patient) in self.patients})
+    def chosen_on(self, patients: Iterable[tuple[str, str]]) -> list[str]:
+        """Return which of these patients, each with the id of one of its cases, the point was chosen on, ascending."""
+        return sorted({patient for patient, case_id in patients if self.patients & {*_hashes(patient, case_id)}})
 
 
 def to_json(point: OperatingPoint) -> dict[str, Any]:
@@ -81,8 +92,11 @@ def certificate_of(value: Any, *, where: str = "A certificate") -> Certificate:
         ) from error
 
 
-def write(path: Path, point: OperatingPoint, *, patients: Iterable[str], **about: Any) -> None:
-    """The file, with plain values ``about`` its calibration beside the point, which was chosen on ``patients``."""
+def write(path: Path, point: OperatingPoint, *, patients: Iterable[tuple[str, str]], **about: Any) -> None:
+    """The file, with plain values ``about`` its calibration beside the point, which was chosen on ``patients``.
+
+    Each stands there once for each of its cases, with that case's id.
+    """
     write_json(path, about | to_json(point) | {"patients": hashes_of(patients)})
 
 
@@ -95,15 +109,13 @@ def origin(path: Path) -> Origin:
     """What the file says beside its point. Raises StoreError as ``read`` does, and for what missrate did not write."""
     read(path)
     value = read_json(path)
-    try:
-        return Origin(
-            value.get("arm"),
-            value.get("weights"),
-            float(value.get("matching", {}).get("least_volume_ml", 0)),
-            frozenset(value["patients"]),
-        )
-    except (AttributeError, TypeError, ValueError) as error:
-        raise StoreError(f"{path} must be as missrate wrote it. Got: {error!r}; calibrate again.") from error
+    return Origin(
+        value.get("arm"),
+        value.get("weights"),
+        float((value.get("matching") or {}).get("least_volume_ml", 0)),
+        frozenset(value["patients"]),
+        value.get("predictions"),
+    )
 
 
 def only_threshold(point: OperatingPoint) -> float:
@@ -122,13 +134,15 @@ def only_threshold(point: OperatingPoint) -> float:
     return threshold
 
 
-def hashes_of(patients: Iterable[str]) -> list[str]:
-    """Return a short hash of each patient's id, ascending: enough to notice that one of them is tested later.
+def hashes_of(patients: Iterable[tuple[str, str]]) -> list[str]:
+    """Return short hashes of patients' and of their cases' ids, ascending: enough to notice one that is tested later.
 
-    Ids are easily guessed, and so is which of them a hash belongs to: this keeps them from being read, not secret.
+    Of the cases, too, since a patient may be called otherwise where nobody said whose the cases are. Ids are easily
+    guessed, and so is which of them a hash belongs to: this keeps them from being read, not secret.
     """
-    return sorted({_hash_of(patient) for patient in patients})
+    return sorted({each for patient, case_id in patients for each in _hashes(patient, case_id)})
 
 
-def _hash_of(patient: str) -> str:
-    return hashlib.sha256(b"missrate patient\n" + patient.encode()).hexdigest()[:16]
+def _hashes(patient: str, case_id: str) -> list[str]:
+    named = (("patient", patient), ("case", case_id))
+    return [hashlib.sha256(f"missrate {kind}\n{name}".encode()).hexdigest()[:16] for kind, name in named]

@@ -98,8 +98,13 @@ def _grey(picture: Any, path: Path, *, palette: bool, channel: int | None) -> ND
         return np.ascontiguousarray(channels_YXC[..., channel])
     if (channels_YXC != channels_YXC[..., :1]).any():
         raise DataError(
-            f"{path} must be grey. Got colours; perhaps its three channels are sequences: choose one by `channel`. Or "
-            "a colour map was applied when it was written, and then its numbers are lost: export it again."
+            f"{path} must be grey. Got colours; perhaps "
+            + (
+                ""
+                if palette
+                else "its three channels are sequences: choose one by `channel` (--option channel=flair). Or "
+            )
+            + "a colour map was applied when it was written, and then its numbers are lost: export it again."
         )
     return np.ascontiguousarray(channels_YXC[..., 0])
 

@@ -1,6 +1,7 @@
 """Which pictures are images and which are their masks: in one folder, in two, as .npz, or in a folder a patient."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from missrate.core.errors import DataError, some
@@ -12,7 +13,7 @@ LABELS = ("labelsTr", "labels", "label", "masks", "mask", "segmentations", "anno
 WORD = re.compile(r"(?:^|[_.-]+)(?P<word>img|image|ct|scan|mask|label|seg|segmentation|gt)s?(?=$|[_.-])", re.IGNORECASE)
 IMAGE_WORDS = ("img", "image", "ct", "scan")
 PATTERN = r"(?P<patient>.*?)[_.-]*(?:z|slice|slc|img|im|s)?[_.-]*(?P<slice>\d+)"
-PARTS = re.compile(r"(train|test|val|valid|fold|part|split|set|cv)[a-z]*[_.-]*\d*", re.IGNORECASE)
+PARTS = re.compile(r"(.*[_.-])?(train|test|val|valid|fold|part|split|set|cv)[a-z]*[_.-]*\d*", re.IGNORECASE)
 """Folders of many patients, never of one."""
 Named = dict[str, Path]
 
@@ -30,14 +31,16 @@ def pairs(root: Path, images: str | None, labels: str | None, *, only_labels: bo
 
     ``images`` and ``labels`` name the two folders; ``only_labels``: a flat folder holds masks. Raises DataError.
     """
-    has_own = images or labels or _files.files(root, *PICTURES, *ARRAYS) or subfolder(root, (*IMAGES, *LABELS))
-    patients = [] if has_own else patient_folders(root)
+    patients = [] if images or labels or subfolder(root, (*IMAGES, *LABELS)) else patient_folders(root)
     if not patients:
         return _in_folder(root, images, labels, only_labels=only_labels)
+    if loose := _files.files(root, *PICTURES, *ARRAYS):
+        raise DataError(f"{root} must hold pictures or folders of patients. Got both, such as {loose[0].name}.")
     found: tuple[Named, Named] = ({}, {})
     for folder in patients:
-        for target, own in zip(found, _in_folder(folder, None, None, only_labels=only_labels), strict=True):
-            target |= {f"{folder.name}/{name}": path for name, path in own.items()}
+        own_images, own_labels = _told_apart(_files.files(folder, *PICTURES, ".npy"))
+        for target, own in zip(found, ([] if only_labels else own_images, own_labels), strict=True):
+            target |= {f"{folder.name}/{name}": path for name, path in _once(own).items()}
     return found
 
 
@@ -50,17 +53,37 @@ def patient_folders(root: Path) -> list[Path]:
     if not any(paired(files) for files in held.values()):
         return []
     for folder, files in held.items():
-        whose = {found["patient"] for path in files if (found := re.fullmatch(PATTERN, _bare(path)))}
-        if len(whose) > 1 or PARTS.fullmatch(folder.name):
+        if len(_prefixes(files)) > 1 or PARTS.fullmatch(folder.name):
             return []
     return list(held)
 
 
+def patients_of(root: Path) -> dict[str, str]:
+    """Return the patient of each folder: its name, but where several and not all of them hold the same one's slices.
+
+    ``visit1/P7_1.png`` and ``visit2/P7_1.png`` are of one patient. A word that stands before the numbers in every
+    folder, such as ``frame_1.png``, names nobody.
+    """
+    folders = patient_folders(root)
+    own = {folder.name: next(iter(_prefixes(_files.files(folder, *PICTURES))), "") for folder in folders}
+    often = Counter(own.values())
+    return {name: prefix if prefix and 1 < often[prefix] < len(own) else name for name, prefix in own.items()}
+
+
+def _prefixes(files: list[Path]) -> set[str]:
+    """What stands before the slice numbers."""
+    return {found["patient"] for path in files if (found := re.fullmatch(PATTERN, _bare(path)))}
+
+
 def left_out(root: Path) -> str:
-    """Return what is to be said of folders beside those of patients in which there is no picture; "" without any."""
+    """Return what is to be said of folders beside and below those of patients, which are not read; "" without any."""
     patients = patient_folders(root)
-    others = [folder.name for folder in _folders(root) if folder not in patients] if patients else []
-    return f"Folders without a picture, left out: {some(others)}." if others else ""
+    if not patients:
+        return ""
+    others = [path for path in sorted(root.iterdir()) if path.is_dir() and path not in patients]
+    others += [path for folder in patients for path in sorted(folder.iterdir()) if path.is_dir()]
+    names = [str(path.relative_to(root)) for path in others]
+    return f"Folders that are no patients' or lie too deep, left out: {some(names)}." if names else ""
 
 
 def subfolder(root: Path, names: tuple[str, ...]) -> Path | None:
@@ -107,8 +130,8 @@ def _told_apart(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     images: list[Path] = []
     labels: list[Path] = []
     for path in paths:
-        found = WORD.search(path.stem)
-        (images if found is None or found["word"].lower() in IMAGE_WORDS else labels).append(path)
+        words = {found["word"].lower() for found in WORD.finditer(path.stem)}
+        (images if words <= {*IMAGE_WORDS} else labels).append(path)
     return images, labels
 
 

@@ -294,12 +294,13 @@ def _slices(root: Path, config: Config) -> list[_Slice]:
     if not {"patient", "slice"} <= compiled.groupindex.keys():
         raise DataError(f"`pattern` must have the groups patient and slice. Got {config.pattern!r}.")
     result = []
+    of_folder = _slice_pairs.patients_of(root) if any("/" in name for name in images.keys() | labels.keys()) else {}
     for name in sorted(images.keys() | labels.keys()):
         folder, _, own = name.rpartition("/")
         found = compiled.fullmatch(own)
         if found is None or not re.fullmatch("[0-9]+", found["slice"] or ""):
             raise DataError(f"`pattern` must fit every name, `slice` a whole number in it. Got {name!r}.")
-        whose = folder or found["patient"] or ""
+        whose = of_folder.get(folder, folder) or found["patient"] or ""
         patient = _files.safe_id(whose) if whose.strip("_.-") else ""
         case_id = _files.safe_id(own if own.startswith(folder) else f"{folder}_{own}")
         result.append(_Slice(patient, int(found["slice"]), case_id, images.get(name), labels.get(name)))

@@ -46,6 +46,18 @@ def _require_reasons(study: "StudyConfig") -> None:
             )
 
 
+def _require_patients(study: "StudyConfig") -> None:
+    """Raise ConfigError for more training patients than the split names, where it gives their number."""
+    named = (study.split.parts or {}).get("train") if study.split else None
+    for arm in study.arms:
+        own = arm.source in (None, study.split.source if study.split else None)
+        if arm.train_patients is not None and own and named is not None and 1 < named <= arm.train_patients:
+            raise ConfigError(
+                f"train_patients of arm {arm.name!r} must be less than the {named:g} of [split] parts.train. "
+                f"Got {arm.train_patients}."
+            )
+
+
 def _chain(study: "StudyConfig", arm: "ArmConfig") -> list["ArmConfig"]:
     """The arm, the one that its initial weights come from, and so on: weights mean nothing under another norm."""
     return [arm, *(_chain(study, study.arm(arm.init[4:])) if arm.init.startswith("arm:") else [])]
@@ -58,6 +70,7 @@ def require_equal(study: "StudyConfig") -> None:
     """
     trained = [arm for arm in study.arms if arm.model and arm.evaluate and arm.repeats is None]
     _require_reasons(study)
+    _require_patients(study)
     alike = [arm for arm in trained if arm.unequal is None]
     totals = {arm.name: total_steps(study, arm) for arm in alike if arm.init.startswith("arm:")}
     for arm in alike:

@@ -366,7 +366,13 @@ def _trainings(arms: tuple[ArmConfig, ...], most: int) -> dict[str, int]:
 
     def count(arm: ArmConfig) -> int:
         parent = arm.run or (arm.init[4:] if arm.init.startswith("arm:") else None)
-        return min(arm.seeds or most, count(by_name[parent]) if parent in by_name else most)
+        known = count(by_name[parent]) if parent in by_name else most
+        if arm.seeds is not None and arm.seeds > known:
+            raise ConfigError(
+                f"seeds of arm {arm.name!r} must be at most those of {parent}, whose weights it takes. "
+                f"Got {arm.seeds} of {known}."
+            )
+        return min(arm.seeds or most, known)
 
     return {arm.name: count(arm) for arm in arms}
 

@@ -1,7 +1,9 @@
 """``missrate new``: looks at a source and writes a commented study for it that runs on this machine."""
 
+import importlib.util
 import json
 import os
+import shlex
 import shutil
 import tempfile
 import tomllib
@@ -33,30 +35,50 @@ def write(named: str, name: str, source: SourceConfig, out: Path, *, workers: in
     if seen["patients"] < 2 or not seen["lesions"]:
         raise InputError(
             f"A study must have at least two patients, and a lesion. Got {seen['patients']} and {seen['lesions']} "
-            f"lesions; see missrate check {named}."
+            f"lesions{_why(found['refused'])}; see missrate check {named}."
         )
     body = (
         _training(name, seen, found["patients_in_all"], organ=bool(found["labels"].get("organ")))
         if found["images"]
         else _predictions(named, name, source, out)
     )
-    text = "\n".join([_head(named, found), _source(named, name, source, found, out), body])
+    text = "\n".join([_head(named, found, out), _source(named, name, source, found, out), body])
     store.write_text(out, text)
     told = [f"{out}: {seen['cases']} cases looked at, {len(found['refused'])} refused"]
     told += [line for line in (found["labels_said"], *found["notes"]) if line]
-    return "\n".join([*told, f"Next: missrate check {named}, then missrate run {out} --dry-run"])
+    checked = " ".join(["missrate check", shlex.quote(named), *_said(source, found)])
+    return "\n".join([*told, f"Next: {checked}, then missrate run {out} --dry-run"])
 
 
-def _head(named: str, found: Json) -> str:
+def _said(source: SourceConfig, found: Json) -> list[str]:
+    """The words of a command line that say the same of a source as was said here."""
+    options = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in source.options.items()
+    ]
+    words = [word for option in options for word in ("--option", shlex.quote(option))]
+    if source.labels is not None:
+        words += [f"--{kind} {value}" for kind, values in found["labels"].items() for value in values]
+    if source.patients is not None:
+        words.append(f"--patients {shlex.quote(str(source.patients))}")
+    return words
+
+
+def _why(refused: list[dict[str, str]]) -> str:
+    """Why so few are left, where cases were refused."""
+    return f" ({len(refused)} refused, such as {refused[0]['case_id']}: {refused[0]['reason']})" if refused else ""
+
+
+def _head(named: str, found: Json, out: Path) -> str:
     seen = found["overview"]
     slices, share = seen["slices"], seen["lesion_slice_share"]
+    more = f" ({found['not_looked_at']} more not yet)" if found["not_looked_at"] else ""
     lines = [
         f"A study of {named}, drafted by `missrate new`: change what you like.",
-        f"Looked at: {seen['cases']} cases ({found['not_looked_at']} more not yet), {seen['lesions']} lesions, "
+        f"Looked at: {seen['cases']} cases{more}, {seen['lesions']} lesions, "
         f"{slices[0]:.0f} to {slices[4]:.0f} slices a scan, {100 * share:.3g} % of them with a lesion.",
         *(f"Refused: {row['case_id']}: {row['reason']}" for row in found["refused"][:5]),
-        "missrate run study.toml --dry-run    lists the stages and what they would cost",
-        "missrate run study.toml              runs them; stopped at any moment, the same command carries on",
+        f"missrate run {out.name} --dry-run    lists the stages and what they would cost",
+        f"missrate run {out.name}              runs them; stopped at any moment, the same command carries on",
     ]
     return "\n".join(f"# {line}" for line in lines) + "\n"
 
@@ -91,7 +113,8 @@ def _from(out: Path, named: str) -> str:
 def _training(name: str, seen: Json, patients: int, *, organ: bool) -> str:
     pixel = seen["spacing_mm"]["x"]
     spacing, patch = _sampling(seen)
-    window = "[-100, 200]" if seen["intensities"] == ["hu"] else "[0, 255]"
+    calibrated = seen["intensities"] == ["hu"]
+    window = "[-100, 200]" if calibrated else "[0, 255]"
     steps = _steps(patch, folds=1 if patients >= 40 else min(5, patients))
     split = (
         "parts = { train = 0.6, calibration = 0.2, test = 0.2 }      # of patients; or: folds = 5"
@@ -103,11 +126,40 @@ def _training(name: str, seen: Json, patients: int, *, organ: bool) -> str:
         view.append(
             f"spacing_mm = {spacing:g}                # pixels that models see; the median here is {pixel[2]:.3g}"
         )
-        view.append('crop = "body"                   # the box around the patient')
-    small = "" if shutil.which("nvidia-smi") else SMALL
+        view += ['crop = "body"                   # the box around the patient'] if calibrated else []
+    small = "" if _gpu() else SMALL
     volume = "20.0 }" if pixel else "inf }     # without millimetres there are no volumes"
     given = {"name": name, "split": split, "view": "\n".join(view), "small": small, "volume": volume}
+    given |= dict(zip(("phantom", "pretrain", "pretrained"), _pretrained(calibrated=calibrated), strict=True))
     return BODY.format(steps=steps, patch=patch, insertion=INSERTION if organ else "", **given)
+
+
+def _gpu() -> bool:
+    return shutil.which("nvidia-smi") is not None
+
+
+def _pretrained(*, calibrated: bool) -> tuple[str, str, str]:
+    """A source to pretrain on, the arm that does, and the arm that begins from it; or from ImageNet where torch has it.
+
+    Synthetic CT says nothing to a network that will see grey pictures.
+    """
+    init = RESNET if _gpu() else IMAGENET
+    if _has(init):
+        return "", "", PRETRAINED.format(init=init, remark="weights of ImageNet, which torch has here")
+    if calibrated:
+        remark = f'or weights of ImageNet: "{init}"'
+        return PHANTOM, PRETRAIN, PRETRAINED.format(init="arm:pretrain", remark=remark)
+    arm = PRETRAINED.format(init=init, remark="once torch has them: docs/study.md")
+    return "", "", "".join(f"# {line}\n" if line else "\n" for line in arm.splitlines())
+
+
+def _has(init: str) -> bool:
+    """Whether torch is here, and has these weights in its cache."""
+    if importlib.util.find_spec("torch") is None:
+        return False
+    from missrate.models import _initial
+
+    return not _initial.to_be_fetched(init)
 
 
 def _sampling(seen: Json) -> tuple[float | None, int]:
@@ -143,7 +195,7 @@ def _predictions(named: str, name: str, source: SourceConfig, out: Path) -> str:
 
 SMALL = """
 [models.maskrcnn]                   # small enough for a processor; without this table it is ResNet-50-FPN
-backbone = "resnet18"
+backbone = "mobilenet_v2"
 fpn_channels = 64
 box_channels = 256
 mask_channels = 64
@@ -151,12 +203,30 @@ mask_channels = 64
 INSERTION = """\
 insertion = 0.5                     # of these, training patients' own lesions pasted elsewhere into the organ
 """
-BODY = """\
+IMAGENET = "backbone:MobileNet_V2_Weights.IMAGENET1K_V1"
+RESNET = "backbone:ResNet50_Weights.IMAGENET1K_V2"
+PHANTOM = """\
 [sources.phantom]                   # synthetic CT with lesions, to pretrain on; replace it by real scans if you can
 reader = "phantom"
-options = {{ cohort = "target", patients = 16, seed = 1, lesion_share = 1.0 }}
+options = { cohort = "target", patients = 16, seed = 1, lesion_share = 1.0 }
 
-[split]                             # by patient, never by slice
+"""
+PRETRAIN = """\
+[[arms]]                            # gives initial weights, is not evaluated itself
+name = "pretrain"
+source = "phantom"
+model = "maskrcnn"
+evaluate = false
+
+"""
+PRETRAINED = """\
+[[arms]]
+name = "maskrcnn-pretrained"
+model = "maskrcnn"
+init = "{init}"    # {remark}
+"""
+BODY = """\
+{phantom}[split]                             # by patient, never by slice
 source = "{name}"
 {split}
 seed = 0
@@ -172,22 +242,12 @@ lesion_share = 0.5                  # of the slices in a batch hold a lesion
 {insertion}patch_px = [{patch}, {patch}]
 flip_x = true
 {small}
-[[arms]]                            # gives initial weights, is not evaluated itself
-name = "pretrain"
-source = "phantom"
-model = "maskrcnn"
-evaluate = false
-
-[[arms]]
+{pretrain}[[arms]]
 name = "maskrcnn-scratch"
 model = "maskrcnn"
 init = "random"
 
-[[arms]]
-name = "maskrcnn-pretrained"
-model = "maskrcnn"
-init = "arm:pretrain"               # or weights of torchvision: "backbone:ResNet50_Weights.IMAGENET1K_V2"
-
+{pretrained}
 [[arms]]
 name = "unet"
 model = "unet2d"

@@ -32,6 +32,9 @@ from missrate.study.work import load_statistics
 ABOUT = "missrate/evaluated/1"
 EVERYTHING = tuple(range(1, 65_536))
 """What is lesion where all references are empty, so that nobody said it: whatever is predicted is a false alarm."""
+FIRST = ("voxel_miss_rate", "slice_miss_rate", "lesion_miss_rate", "patient_miss_rate", "voxel_precision",
+         "false_positives_per_scan", "false_positive_ml_per_scan", "dice")  # fmt: skip
+"""The rows of a table that stand first."""
 RESULTS = ("summary.json", "lesions.csv", "cases.csv")
 
 
@@ -68,7 +71,10 @@ class Request:
         chosen = [] if self.operating_point is None else [point_files.read(self.operating_point)]
         for point in chosen:
             point_files.only_threshold(point)  # one without a threshold measures nothing
-        return [*chosen, *(OperatingPoint(f"{t:g}", {None: t}, "fixed") for t in self.thresholds)]
+        names = [f"{t:.10g}" for t in self.thresholds]
+        if len(set(names)) < len(names):
+            raise InputError(f"--threshold must not repeat. Got {', '.join(names)}.")
+        return [*chosen, *(OperatingPoint(n, {None: t}, "fixed") for n, t in zip(names, self.thresholds, strict=True))]
 
     def declared(self) -> list[int]:
         """The levels of all thresholds."""
@@ -111,8 +117,6 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
         )
     with store.lock(request.out):
         folder = request.out / "statistics"
-        for old in (request.out / name for name in RESULTS):
-            old.unlink(missing_ok=True)  # of an earlier call, perhaps with other inputs
         label = folder_labels.of_references(references, entries, request.lesion_label)
         asked = folder_labels.of_predictions(predictions, label, request.prediction_label)
         wanted = tuple(sorted(asked.lesion)) or EVERYTHING
@@ -129,6 +133,10 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
             )
             for entry in measured
         }
+        for old in (request.out / name for name in RESULTS):
+            old.unlink(
+                missing_ok=True
+            )  # of an earlier call, perhaps with other inputs; nothing is refused from here on
         kept = reuse.keep(folder, keys, ABOUT)
         tasks = [
             Task(name, measure, shared | {"entry": entry, "prediction": predicted.get(name), "key": keys[name]})
@@ -333,13 +341,25 @@ def _judge_point(request: Request, cases: list[CaseStatistics]) -> list[tuple[st
         return []
     point, origin = point_files.read(request.operating_point), point_files.origin(request.operating_point)
     tested = {case.patient_id for case in cases}
-    known = origin.chosen_on(tested)
+    known = origin.chosen_on((case.patient_id, case.case_id) for case in cases)
+    if origin.least_volume_ml != request.least_volume_ml:
+        raise InputError(
+            f"Operating point {point.name!r} must be tested with the least volume that it was chosen with. Got "
+            f"{request.least_volume_ml:g} ml; perhaps --least-volume-ml {origin.least_volume_ml:g}."
+        )
     if known and point.certified:
         raise ProvenanceError(
             f"Operating point {point.name!r} must be tested on other patients. Got {len(known)} of {len(tested)} that "
             f"it was certified on: {some(known)}."
         )
     said = []
+    mine = request.predictions.resolve().name
+    if origin.predictions is not None and origin.predictions != mine:
+        said.append(
+            f"the threshold {point.name!r} was chosen for predictions called {origin.predictions!r}, and these are "
+            f"called {mine!r}: of another model it says nothing"
+            + (f", and {point.target} is not promised of it" if point.certified else "")
+        )
     if known:
         said.append(
             f"the threshold {point.name!r} was chosen on {len(known)} of these {len(tested)} patients, so what it "
@@ -370,8 +390,8 @@ def table(value: dict[str, Any], *, patients_given: bool = False) -> str:
         f"{value['healthy_cases']} healthy; threshold {point['threshold']} ({point['chosen_on']}), match by {rule}"
     )
     lines = [head, f"{'metric':<36} {'average':<10} {'value':>9}  {'95 % interval':<18} {'n':>5} {'undefined':>9}"]
-    for name, blocks in value["metrics"].items():
-        for average, block in blocks.items():
+    for name in [*(name for name in FIRST if name in value["metrics"]), *sorted(value["metrics"].keys() - {*FIRST})]:
+        for average, block in value["metrics"][name].items():
             if average == "by_diameter_mm":
                 lines += [_row(f"{name} {band} mm", "pooled", inner) for band, inner in block.items()]
             else:

@@ -96,7 +96,7 @@ def certify_of(
             )
         return None
     if miss_rate is None:
-        raise ConfigError("--certify must come with --miss-rate. Got none.")
+        raise ConfigError("--certify must come with --miss-rate. Got none; perhaps --miss-rate .1.")
     values = {"level": level, "miss_rate": miss_rate, "in_expectation": in_expectation}
     values |= {} if confidence is None else {"confidence": confidence}
     wanted = parse(calibrate.Certify, values, where="--certify")
@@ -109,7 +109,7 @@ def calibrate_folder(request: Request) -> tuple[OperatingPoint, str]:
     A point without a threshold is written too, with the reason. Raises InputError for a folder that cannot calibrate
     and for masks, ProvenanceError for a certificate from patients that were seen.
     """
-    cases, absent, missed = _load(request.evaluation)
+    cases, absent, missed, arm = _load(request.evaluation)
     calibrate.require_scores(cases)
     seen = None if request.seen is None else read_patients(request.seen)
     matching = Matching("overlap", least_volume_ml=request.least_volume_ml)
@@ -120,8 +120,9 @@ def calibrate_folder(request: Request) -> tuple[OperatingPoint, str]:
     points.write(
         request.out,
         point,
-        patients=[case.patient_id for case in cases],
+        patients=[(case.patient_id, case.case_id) for case in cases],
         calibration=facts,
+        predictions=arm,
         matching=about,
         without_prediction=absent,
         price=price,
@@ -145,8 +146,8 @@ def read_patients(path: Path) -> set[str]:
     return ids
 
 
-def _load(evaluation: Path) -> tuple[list[CaseStatistics], list[str], list[str]]:
-    """The statistics, the cases that have none, and those without a prediction that count as empty ones."""
+def _load(evaluation: Path) -> tuple[list[CaseStatistics], list[str], list[str], str]:
+    """The statistics, the cases that have none, those without a prediction that count as empty ones; whose they are."""
     folder = evaluation / "statistics"
     if (folder / "index.json").exists():
         raise InputError(
@@ -164,7 +165,7 @@ def _load(evaluation: Path) -> tuple[list[CaseStatistics], list[str], list[str]]
             f"{len(cases)}; perhaps evaluate again."
         )
     ids = {case.case_id for case in cases}
-    return cases, sorted(named - ids), sorted(named & ids)
+    return cases, sorted(named - ids), sorted(named & ids), about["arm"]
 
 
 def _choose(

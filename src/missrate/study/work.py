@@ -264,7 +264,7 @@ def _about(loaded: list[CaseStatistics], matching: Matching, arm: str, run: Path
     """Whose point it is, so that no other run is given it, and by which rule and on how many it was chosen."""
     rule = {"rule": matching.rule, "least_volume_ml": matching.least_volume_ml}
     weights = store.hash_file(run / "weights.safetensors") if run else None
-    patients = [case.patient_id for case in loaded]
+    patients = [(case.patient_id, case.case_id) for case in loaded]
     return {"n": len(loaded), "matching": rule, "arm": arm, "weights": weights, "patients": patients}
 
 
