@@ -51,5 +51,5 @@ def test_the_study_on_real_scans_plans_as_written() -> None:
     stages = plan(config.read_study(ROOT / "studies" / "sts.toml", []), Path("nowhere"))
     trained = [stage.name for stage in stages if stage.room == "train"]
     assert trained[0] == "train/pretrain"
-    assert len(trained) == 1 + 3 * 5
+    assert len(trained) == 1 + 5 * 5
     assert np.isfinite(sum(stage.estimate.seconds for stage in stages))

@@ -56,7 +56,13 @@ def calibrate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 def evaluation(folder: Path, cases: list[CaseStatistics], **about: Any) -> Path:
     for each in cases:
         files.save(folder / "statistics" / f"{each.case_id}.npz", each)
-    value = {"schema": summary.SCHEMA, "cases": len(cases), "missing_predictions": [], "failed": []} | about
+    value = {
+        "schema": summary.SCHEMA,
+        "arm": "pred",
+        "cases": len(cases),
+        "missing_predictions": [],
+        "failed": [],
+    } | about
     store.write_json(folder / "summary.json", value)
     return folder
 
@@ -114,7 +120,7 @@ def test_a_promise_is_told_in_sentences(calibrate: Call, nineteen: Path, tmp_pat
         "the lesions",
         f"certified: {point.certificate.bound}",
         "on these patients the loss is 0; no false positives are bounded",
-        "found at no threshold: 0 of 19, so at most 0.146 of all patients (0.95 confidence)",
+        "found at no threshold: 0 of 19, so at most 0.1459 of all patients (0.95 confidence)",
         "price of a promise (miss rate: false positives per scan on these patients): 0.15: 0, 0.24: 0, 0.33: 0, "
         "0.41: 0, 0.5: 0",
     ]
@@ -180,7 +186,7 @@ def test_what_cannot_be_promised_has_no_price(calibrate: Call, tmp_path: Path) -
     # .5**4 = .0625; and of 60 half are never found: P(Binomial(60, .613) <= 30) = .05.
     for name, levels, reason in (
         ("few", [30_000] * 4, "not certifiable with 4 patients: needs n >= 14"),
-        ("never", [30_000, 0] * 30, "30 of 60 calibration patients are found at no threshold, so 0.613 of all"),
+        ("never", [30_000, 0] * 30, "30 of 60 calibration patients are found at no threshold, so 0.6126 of all"),
     ):
         done = calibrate(evaluation(tmp_path / name, cohort(levels)), "--out", out, *PATIENTS)
         assert done.returncode == 1
