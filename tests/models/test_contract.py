@@ -21,6 +21,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"loss": {"name": "tversky_ce"}, "config": {"decoder_channels": [32, 16, 16, 8, 8]}},
         {"loss": {"name": "cross_entropy"}, "config": {"encoder": "resnet34", "trainable_stages": 2}},
         {"loss": {"name": "cross_entropy"}, "config": {"encoder": "mobilenet_v2"}},
+        {"loss": {"name": "dice_ce"}, "config": {"organ": True}},
         {"loss": {"name": "cross_entropy"}, "config": {"encoder": "efficientnet_lite0"}},
     ],
     "maskrcnn": [
@@ -28,6 +29,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"config": SMALL_MASKRCNN | {"norm": "group", "input_px": 96, "combine": "mean", "mask": "hard"}},
         {"config": SMALL_MASKRCNN | {"targets": "whole_and_background", "trainable_stages": 3}},
         {"config": SMALL_MASKRCNN | {"backbone": "mobilenet_v2"}},
+        {"config": SMALL_MASKRCNN | {"organ": True}},
         {"config": SMALL_MASKRCNN | {"backbone": "efficientnet_lite0"}},
     ],
 }

@@ -158,3 +158,24 @@ def test_one_training_step_of_the_default_network() -> None:
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
     assert norm.isfinite()
     assert norm > 0
+
+
+def test_the_organ_is_a_class_of_its_own_that_holds_its_lesions() -> None:
+    drawn = torch.zeros(12, 10, dtype=torch.uint8)
+    drawn[2:8, 3:7], drawn[3:5, 4:6], drawn[10, 1] = 2, 1, 1  # a lesion in the organ, and one elsewhere
+    targets = targets_from_labels(drawn, organ=True)
+    assert targets["labels"].tolist() == [1, 1, 2, 2]
+    areas = targets["masks"].flatten(1).sum(dim=1).tolist()
+    assert areas == [4, 1, 24, 1]  # the lesion elsewhere is organ to itself
+    assert targets_from_labels(drawn)["labels"].tolist() == [1, 1]
+    assert targets_from_labels(torch.zeros(8, 8, dtype=torch.uint8), organ=True)["labels"].tolist() == []
+
+
+def test_what_comes_out_is_the_lesion_and_never_the_organ() -> None:
+    image_BCXY = torch.rand(1, 1, 64, 48, generator=torch.Generator().manual_seed(0))
+    model: Any = build_model(
+        Recipe(arm="a", model="maskrcnn", config={"backbone": "resnet18", "fpn_channels": 32, "organ": True})
+    )
+    with torch.no_grad():
+        model.net.roi_heads.box_predictor.cls_score.bias.copy_(torch.tensor([-9.0, -9.0, 9.0]))  # all is organ
+    assert model.probability(image_BCXY).max() < 0.01

@@ -21,12 +21,12 @@ from torchvision.ops import masks_to_boxes
 from missrate.core.config import Frozen
 from missrate.core.errors import ConfigError
 from missrate.core.lesions import components
-from missrate.core.types import LESION
+from missrate.core.types import LESION, ORGAN
 from missrate.models._backbones import GREY_MEAN, GREY_STD, Name, Norm, Pyramid, freeze
 
 Targets = Literal["lesions", "whole_and_background"]
 Instances = dict[str, Tensor]
-LESION_CLASS, CLASSES = 1, 2
+LESION_CLASS, ORGAN_CLASS = 1, 2
 BOX_ROI = 7
 """Of torchvision: each box is pooled to 7 x 7."""
 
@@ -38,6 +38,7 @@ class Config(Frozen):
     length of its shorter side, None means the slice's own size. A lesion below ``score_threshold`` does not exist in
     the probability, so it must lie below every threshold of interest; ``nms``, ``detections_per_slice`` and the
     proposals (two numbers: kept on each level before NMS, and in all after it) remove lesions in silence as well.
+    ``organ``: the organ, lesions included, is a class of its own beside the lesion; what comes out is the lesion.
     ``targets = "whole_and_background"`` is a fault on purpose: see ``targets_from_labels``. ``combine`` and ``mask``:
     see ``detections_to_map``.
     """
@@ -61,6 +62,7 @@ class Config(Frozen):
     combine: Literal["max", "mean"] = "max"
     mask: Literal["soft", "hard"] = "soft"
     targets: Targets = "lesions"
+    organ: bool = False
 
 
 def check_init(config: Config, init: str) -> None:
@@ -82,12 +84,13 @@ def swap_xy(tensor: Tensor) -> Tensor:
     return tensor.transpose(-1, -2)
 
 
-def targets_from_labels(label_XY: Tensor, kind: Targets = "lesions") -> Instances:
+def targets_from_labels(label_XY: Tensor, kind: Targets = "lesions", *, organ: bool = False) -> Instances:
     """The instances of one slice for torchvision, on the label's device.
 
     ``lesions``: each 8-connected component of the lesion in the slice is one instance. Ignored pixels (255) count as
     background, as boxes know no "ignored". ``whole_and_background`` is the original experiment's fault, kept for
-    ``studies/original``: the background is an instance of the lesion class, and all lesions together are one.
+    ``studies/original``: the background is an instance of the lesion class, and all lesions together are one. With
+    ``organ`` each component of organ and lesions together is an instance of the organ's class.
 
     Returns boxes (N, 4) float32, labels (N,) int64, masks (N, Y, X) uint8. Without an instance N is 0. A box ends one
     past its last pixel, so that a lesion of one pixel has a box of one pixel and not of none.
@@ -98,13 +101,19 @@ def targets_from_labels(label_XY: Tensor, kind: Targets = "lesions") -> Instance
         masks = [components_XY1[:, :, 0] == k for k in range(1, count + 1)]
     else:
         masks = [mask for mask in (~lesion_XY1[:, :, 0], lesion_XY1[:, :, 0]) if mask.any()]
+    classes = [LESION_CLASS] * len(masks)
+    if organ:
+        organ_XY1 = lesion_XY1 | (label_XY == ORGAN).cpu().numpy()[:, :, None]
+        organs_XY1, count = components(organ_XY1)
+        masks += [organs_XY1[:, :, 0] == k for k in range(1, count + 1)]
+        classes += [ORGAN_CLASS] * count
     masks_NXY = torch.stack([torch.from_numpy(m) for m in masks]) if masks else torch.zeros(0, *label_XY.shape)
     masks_NXY = masks_NXY.to(label_XY.device, torch.uint8)
     boxes = masks_to_boxes(swap_xy(masks_NXY))
     boxes[:, 2:] += 1
     return {
         "boxes": boxes,
-        "labels": torch.full((len(masks),), LESION_CLASS, dtype=torch.int64, device=label_XY.device),
+        "labels": torch.tensor(classes, dtype=torch.int64, device=label_XY.device),
         "masks": swap_xy(masks_NXY),
     }
 
@@ -152,7 +161,9 @@ class MaskRCNNSegmenter(nn.Module):
 
     def forward(self, image_BCXY: Tensor, label_BXY: Tensor) -> dict[str, Tensor]:
         """torchvision's five losses, in training and evaluation mode alike (a validation loss needs them too)."""
-        targets = [targets_from_labels(label_XY, self.config.targets) for label_XY in label_BXY]
+        targets = [
+            targets_from_labels(label_XY, self.config.targets, organ=self.config.organ) for label_XY in label_BXY
+        ]
         with _giving_losses(self.net):
             losses: dict[str, Tensor] = self.net(self._images(image_BCXY), targets)
         return losses
@@ -178,7 +189,8 @@ class MaskRCNNSegmenter(nn.Module):
             found: list[Instances] = self.net(self._images(image_BCXY))
         finally:
             self.train(was_training)
-        return [one | {"masks": swap_xy(one["masks"][:, 0])} for one in found]
+        lesions = [{key: each[one["labels"] == LESION_CLASS] for key, each in one.items()} for one in found]
+        return [one | {"masks": swap_xy(one["masks"][:, 0])} for one in lesions]
 
 
 def build(config: Config, loss: Callable[[Tensor, Tensor], Tensor] | None, *, channels: int) -> MaskRCNNSegmenter:
@@ -203,13 +215,13 @@ def _network(config: Config, channels: int) -> nn.Module:
         rpn_pre_nms_top_n_test=config.proposals_test[0],
         rpn_post_nms_top_n_test=config.proposals_test[1],
         box_head=TwoMLPHead(config.fpn_channels * BOX_ROI**2, config.box_channels),
-        box_predictor=FastRCNNPredictor(config.box_channels, CLASSES),
+        box_predictor=FastRCNNPredictor(config.box_channels, 2 + config.organ),
         box_score_thresh=config.score_threshold,
         box_nms_thresh=config.nms,
         box_detections_per_img=config.detections_per_slice,
         box_batch_size_per_image=config.box_samples,
         mask_head=MaskRCNNHeads(config.fpn_channels, (config.mask_channels,) * config.mask_layers, 1),
-        mask_predictor=MaskRCNNPredictor(config.mask_channels, config.mask_channels, CLASSES),
+        mask_predictor=MaskRCNNPredictor(config.mask_channels, config.mask_channels, 2 + config.organ),
     )
     if config.input_px is None:
         net.transform.resize = _own_size

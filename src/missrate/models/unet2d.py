@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from missrate.core.config import Frozen
 from missrate.core.errors import ConfigError
+from missrate.core.types import LESION, ORGAN
 from missrate.models._backbones import BACKBONES, Name, begin, freeze, standardise
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -24,12 +25,16 @@ STRIDE = 32
 
 
 class Config(Frozen):
-    """The defaults train on CPUs. ``decoder_channels`` run from the deepest level to the image's own."""
+    """The defaults train on CPUs. ``decoder_channels`` run from the deepest level to the image's own.
+
+    ``organ``: the organ, lesions included, is learned beside the lesion by the same loss; what comes out is the lesion.
+    """
 
     encoder: Name = "resnet18"
     decoder_channels: tuple[int, int, int, int, int] = (128, 64, 32, 16, 16)
     norm: Literal["batch"] = "batch"
     trainable_stages: int = Field(default=5, ge=0, le=5)
+    organ: bool = False
 
 
 class UNet2D(nn.Module):
@@ -48,7 +53,7 @@ class UNet2D(nn.Module):
             decoder_channels=config.decoder_channels,
             decoder_use_norm="batchnorm",
             in_channels=channels,
-            classes=1,
+            classes=1 + config.organ,
         )
         begin(self.backbone(), channels)
         self._frozen = freeze(self.backbone(), config.encoder, config.trainable_stages)
@@ -62,17 +67,22 @@ class UNet2D(nn.Module):
         return self
 
     def logits(self, image_BCXY: Tensor) -> Tensor:
-        """B1XY, float32, on the image's own grid of any size."""
+        """B1XY of the lesion, or B2XY with the organ after it, float32, on the image's own grid of any size."""
         x, y = image_BCXY.shape[-2:]
         padding = (0, -y % STRIDE, 0, -x % STRIDE)
         padded_BCXY = functional.pad(standardise(image_BCXY), padding, mode="replicate")
-        logits_B1XY: Tensor = self.net(padded_BCXY)
-        return logits_B1XY[..., :x, :y].float()
+        logits_BKXY: Tensor = self.net(padded_BCXY)
+        return logits_BKXY[..., :x, :y].float()
 
     def forward(self, image_BCXY: Tensor, label_BXY: Tensor) -> dict[str, Tensor]:
-        """One scalar under the loss function's own name."""
+        """One scalar under the loss function's own name, and one of the organ."""
         named: Any = getattr(self.loss, "func", self.loss)  # a functools.partial holds the function inside
-        return {getattr(named, "__name__", "loss"): self.loss(self.logits(image_BCXY), label_BXY)}
+        name, logits_BKXY = getattr(named, "__name__", "loss"), self.logits(image_BCXY)
+        losses = {name: self.loss(logits_BKXY[:, :1], label_BXY)}
+        if logits_BKXY.shape[1] > 1:
+            organ_BXY = torch.where(label_BXY == ORGAN, LESION, label_BXY)
+            losses[f"organ_{name}"] = self.loss(logits_BKXY[:, 1:], organ_BXY)
+        return losses
 
     @torch.no_grad()
     def probability(self, image_BCXY: Tensor) -> Tensor:
@@ -80,7 +90,7 @@ class UNet2D(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            return self.logits(image_BCXY).sigmoid()
+            return self.logits(image_BCXY)[:, :1].sigmoid()
         finally:
             self.train(was_training)
 
