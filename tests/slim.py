@@ -40,7 +40,7 @@ def main() -> None:
             assert missed["value"] == {"near": 0.0, "far": 1.0}[name], missed
             assert missed["n"] == 6
         answer = missrate("compare", str(root / "e_near"), str(root / "e_far"))
-        assert "e_far misses 100.0% of the lesions" in answer, answer
+        assert "the lesions: 100.0% against 0.0%" in answer, answer
     sys.stdout.write("the core alone: 1 passed, 0 failed\n")
 
 
