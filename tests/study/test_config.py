@@ -289,3 +289,17 @@ def test_the_warmup_of_a_preset_fits_the_steps_whatever_else_is_said() -> None:
     assert TrainConfig(preset="torchvision", steps=200, lr=0.01).warmup == 7
     assert TrainConfig(preset="torchvision", steps=100_000).warmup == 1000
     assert TrainConfig(preset="torchvision", warmup=3).warmup == 3
+
+
+def test_an_organ_that_no_label_names_cannot_be_learned(tmp_path: Path) -> None:
+    text = study(tmp_path).read_text() + f"{UNEQUAL}config = {{ organ = true }}\n"
+    path = tmp_path / "organ.toml"
+    path.write_text(text)
+    assert config.read_study(path, []).arm("other").config == {"organ": True}
+    for labels, wrong in (("{ lesion = [2], organ = [1] }", False), ("{ lesion = [2], background = [1] }", True)):
+        given = [f"sources.target.labels={labels}"]
+        if wrong:
+            with pytest.raises(ConfigError, match=r"other learns the organ .* and labels of target name none"):
+                config.read_study(path, given)
+        else:
+            config.read_study(path, given)

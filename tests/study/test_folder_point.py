@@ -90,6 +90,11 @@ def test_a_refused_call_leaves_what_an_earlier_one_wrote(request_: folder.Reques
         with pytest.raises(InputError):
             folder.evaluate(replace(request, **wrong), workers=0)
         assert (request.out / "summary.json").read_bytes() == before
+    assert request_.operating_point is not None
+    points.write(request_.operating_point, certified(), patients=who("a"))
+    with pytest.raises(ProvenanceError):
+        folder.evaluate(request_, workers=0)
+    assert (request.out / "summary.json").read_bytes() == before
 
 
 def test_a_plain_point_on_its_own_patients_is_no_estimate_and_says_so(request_: folder.Request) -> None:

@@ -180,7 +180,8 @@ def evaluate(  # noqa: PLR0917 - typer calls it by name
     iou_minimum: Annotated[float, typer.Option(help="Set the least overlap (IoU) of one-to-one matches.")] = 0.1,
     point_rule: Annotated[bool, typer.Option("--point-rule", help="Match by point in lesion, too.")] = False,
     metric: Annotated[
-        list[str] | None, typer.Option(help="Add a metric of `missrate list metrics`, or FILE.py:NAME; repeatable.")
+        list[str] | None,
+        typer.Option(help="Add a metric of `missrate list metrics`, or your own ./FILE.py; repeatable."),
     ] = None,
     tolerance_mm: Annotated[
         list[float] | None,

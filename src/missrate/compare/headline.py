@@ -7,29 +7,21 @@ every level by itself, corrected over the arms.
 
 from typing import Any
 
+from missrate.compare.paired import adjust_as
 from missrate.core.miss_rates import LEVELS
-from missrate.core.resampling import holm
 
-ALPHA = 0.05
 Json = dict[str, Any]
 
 
 def adjust_levels(comparisons: dict[str, Json]) -> None:
     """Add to every miss rate in place ``p_levels``, corrected over levels and arms, ``shown`` and ``could_show``.
 
-    Shown: ``p_levels`` is at most ``ALPHA``, and with several seeds the interval, which knows their spread, leaves 0
+    Shown: ``p_levels`` is at most .05, and with several seeds the interval, which knows their spread, leaves 0
     out. ``could_show``: the least p that the test could give would be small enough, beside the other p as they are.
     Null arms are in no family.
     """
     blocks = [block for each in comparisons.values() for block in _blocks(each).values()]
-    tested = [block for block in blocks if block["p"] is not None]
-    for block in blocks:
-        block |= {"p_levels": None, "shown": False, "could_show": False}
-    found = [block["p"] for block in tested]
-    for index, (block, p) in enumerate(zip(tested, holm(found), strict=True)):
-        clear = "seeds" not in block or block["ci95"][0] > 0.0 or block["ci95"][1] < 0.0
-        could = holm([*found[:index], block["least_p"], *found[index + 1 :]])[index] <= ALPHA
-        block |= {"p_levels": p, "shown": p <= ALPHA and clear, "could_show": could}
+    adjust_as(blocks, "p_levels", "shown", "could_show")
 
 
 def headline(against: str, comparisons: dict[str, Json], verdicts: dict[str, Json]) -> list[str]:

@@ -76,14 +76,19 @@ def adjust(comparisons: dict[str, Json]) -> None:
 
 def adjust_family(blocks: list[Json]) -> None:
     """As ``adjust`` for the comparisons of one family."""
+    adjust_as(blocks, "p_holm", "separable", "attainable")
+
+
+def adjust_as(blocks: list[Json], adjusted: str, shown: str, attainable: str) -> None:
+    """The same under other names: the adjusted p, whether it shows a difference, and whether it could have."""
     tested = [block for block in blocks if block["p"] is not None]
     for block in blocks:
-        block |= {"p_holm": None, "separable": False, "attainable": False}
+        block |= {adjusted: None, shown: False, attainable: False}
     found = [block["p"] for block in tested]
     for index, (block, p) in enumerate(zip(tested, holm(found), strict=True)):
-        attainable = holm([*found[:index], block["least_p"], *found[index + 1 :]])[index] <= ALPHA
+        could = holm([*found[:index], block["least_p"], *found[index + 1 :]])[index] <= ALPHA
         clear = "seeds" not in block or block["ci95"][0] > 0.0 or block["ci95"][1] < 0.0
-        block |= {"p_holm": p, "separable": p <= ALPHA and clear, "attainable": attainable}
+        block |= {adjusted: p, shown: p <= ALPHA and clear, attainable: could}
 
 
 def _blocks(comparison: Json) -> Iterator[tuple[str, Json]]:

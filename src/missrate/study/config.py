@@ -167,11 +167,20 @@ class StudyConfig(Frozen):
         if not evaluated:
             raise ValueError("at least one arm must be evaluated")
         _require("arm of a rung", [rung.arm for rung in self.ladder], [*names, *self.null_arms()])
+        self._require_organs()
         self._require_no_leak_in_tables()
         self._require_one_run_to_begin_from()
         if self.evaluate.certify and not (self.split and (self.split.parts or {}).get("calibration")):
             raise ValueError("[evaluate] certify must have a calibration part; out-of-fold maps are never certified")
         return self
+
+    def _require_organs(self) -> None:
+        for arm in self.arms:
+            name = arm.source or (self.split.source if self.split else "")
+            labels = self.sources[name].labels if arm.model and name else None
+            wanted = (self.models.get(arm.model or "", {}) | arm.config).get("organ")
+            if wanted and isinstance(labels, LabelMeaning) and not labels.organ:
+                raise ValueError(f"{arm.name} learns the organ (organ = true), and labels of {name} name none")
 
     def _require_no_leak_in_tables(self) -> None:
         leaky = {arm.name for arm in self.arms if arm.split == "slices"}

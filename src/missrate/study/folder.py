@@ -12,7 +12,7 @@ from missrate.core import points as point_files
 from missrate.core.case import CaseStatistics
 from missrate.core.crop import Crop
 from missrate.core.documents import ReasonForm
-from missrate.core.errors import DataError, InputError, ProvenanceError, some
+from missrate.core.errors import DataError, InputError, some
 from missrate.core.grid import Grid, axcodes
 from missrate.core.intervals import FEW_SAID, mark
 from missrate.core.quantise import level_of
@@ -24,7 +24,7 @@ from missrate.prepare.case import load_reference
 from missrate.prepare.patients import column, with_patients
 from missrate.readers._detect import Source, source_of
 from missrate.readers._files import files_of
-from missrate.study import folder_labels, numbers, reuse
+from missrate.study import folder_labels, folder_point, numbers, reuse
 from missrate.study.cases import run_cases
 from missrate.study.sources import LARDER, opened
 from missrate.study.work import load_statistics
@@ -115,6 +115,7 @@ def evaluate(request: Request, *, workers: int | None = None) -> dict[str, Any]:
             f"Predictions must be named as the references. Got {some(sorted(predicted))} for "
             f"{some([entry.case_id for entry in entries])}."
         )
+    folder_point.require_fit(request, entries)
     with store.lock(request.out):
         folder = request.out / "statistics"
         label = folder_labels.of_references(references, entries, request.lesion_label)
@@ -287,7 +288,7 @@ def _finish(
     about = [store.read_json(folder / f"{case.case_id}.json", ABOUT, reuse.AboutForm) for case in cases]
     _require_usable(request, entries, cases, failed=failed, missing=missing)
     points, matchings = request.points(), request.matchings()
-    notes = [*_judge_point(request, cases), *said.items()]
+    notes = [*folder_point.notes(request, cases), *said.items()]
     value = summary.summarise(
         cases,
         arm=request.predictions.resolve().name,
@@ -330,47 +331,6 @@ def _require_usable(
     if not cases:
         reason = "; ".join(row["reason"] for row in failed[:2]) or "no prediction at all"
         raise DataError(f"At least one case must be usable. Got 0 of {len(entries)}: {reason}")
-
-
-def _judge_point(request: Request, cases: list[CaseStatistics]) -> list[tuple[str, str]]:
-    """What is to be said of a point on patients that it was chosen on, and of one of scores with masks.
-
-    Raises ProvenanceError for a certified one on any patient that certified it: such patients prove nothing new.
-    """
-    if request.operating_point is None:
-        return []
-    point, origin = point_files.read(request.operating_point), point_files.origin(request.operating_point)
-    tested = {case.patient_id for case in cases}
-    known = origin.chosen_on((case.patient_id, case.case_id) for case in cases)
-    if origin.least_volume_ml != request.least_volume_ml:
-        raise InputError(
-            f"Operating point {point.name!r} must be tested with the least volume that it was chosen with. Got "
-            f"{request.least_volume_ml:g} ml; perhaps --least-volume-ml {origin.least_volume_ml:g}."
-        )
-    if known and point.certified:
-        raise ProvenanceError(
-            f"Operating point {point.name!r} must be tested on other patients. Got {len(known)} of {len(tested)} that "
-            f"it was certified on: {some(known)}."
-        )
-    said = []
-    mine = request.predictions.resolve().name
-    if origin.predictions is not None and origin.predictions != mine:
-        said.append(
-            f"the threshold {point.name!r} was chosen for predictions called {origin.predictions!r}, and these are "
-            f"called {mine!r}: of another model it says nothing"
-            + (f", and {point.target} is not promised of it" if point.certified else "")
-        )
-    if known:
-        said.append(
-            f"the threshold {point.name!r} was chosen on {len(known)} of these {len(tested)} patients, so what it "
-            "misses of them is no estimate for others"
-        )
-    if not any(case.scored for case in cases):
-        said.append(
-            f"the predictions are masks, to which the threshold {point.name!r} changes nothing"
-            + (", so that nothing is promised of them" if point.certified else "")
-        )
-    return [(summary.ALL, text) for text in said]
 
 
 def _subgroups(request: Request, entries: list[Entry]) -> dict[str, dict[str, str]]:
